@@ -1,0 +1,153 @@
+// Coroutines and what they wait for. Everything here belongs to one executor (the loop's strand): it
+// is not thread-safe, and needs no lock. BlockingPool is the one way to other threads and back.
+#pragma once
+
+#include <boost/asio/any_io_executor.hpp>
+#include <boost/asio/awaitable.hpp>
+#include <boost/asio/cancellation_signal.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/steady_timer.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+#include <type_traits>
+#include <utility>
+
+#include "skiff/base/result.hpp"
+
+namespace skiff {
+
+namespace asio = boost::asio;
+
+using Executor = asio::any_io_executor;
+
+// A coroutine. Parameters are taken by value: a reference would dangle at the first suspension.
+template <class T = void>
+using Task = asio::awaitable<T>;
+
+// Something that happened: coroutines wait, notify_all() wakes every one that waits now. Waiting
+// throws operation_aborted when the waiting task is cancelled.
+class Signal {
+ public:
+  explicit Signal(Executor executor);
+  Task<void> wait();
+  void notify_all();
+
+ private:
+  asio::steady_timer timer_;  // never expires; cancelling it is the wake-up, so no clock is read
+};
+
+// Owns tasks. Nothing is spawned outside a group, and a group is joined before it dies.
+class TaskGroup {
+ public:
+  explicit TaskGroup(Executor executor);
+  TaskGroup(const TaskGroup&) = delete;
+  TaskGroup& operator=(const TaskGroup&) = delete;
+  ~TaskGroup();  // every task must have ended: a live one is a broken invariant
+
+  // Starts `task`; `name` appears in the log should it end with an exception other than
+  // cancellation, which ends the process: expected failures are Results.
+  void spawn(std::string name, Task<void> task);
+
+  // Asks every running task to stop at its next suspension point. Tasks spawned later are not affected.
+  void cancel();
+
+  // Returns when no task is left. Not affected by cancel().
+  Task<void> join();
+
+  std::size_t size() const noexcept { return entries_.size(); }
+  const Executor& executor() const noexcept { return executor_; }
+
+ private:
+  struct Entry {
+    std::string name;
+    asio::cancellation_signal signal;
+  };
+  void finished(std::list<std::shared_ptr<Entry>>::iterator entry, std::exception_ptr error);
+
+  Executor executor_;
+  std::list<std::shared_ptr<Entry>> entries_;
+  Signal ended_;
+};
+
+// A bounded queue between coroutines of one executor.
+template <class T>
+class Channel {
+ public:
+  Channel(Executor executor, std::size_t capacity) : capacity_(capacity), changed_(executor) {}
+
+  // False when full or closed.
+  bool try_push(T value) {
+    if (closed_ || queue_.size() >= capacity_) return false;
+    queue_.push_back(std::move(value));
+    changed_.notify_all();
+    return true;
+  }
+  // Waits for room; false once closed.
+  Task<bool> push(T value) {
+    while (!closed_ && queue_.size() >= capacity_) co_await changed_.wait();
+    co_return try_push(std::move(value));
+  }
+  // The next value; empty once closed and drained.
+  Task<std::optional<T>> pop() {
+    while (queue_.empty() && !closed_) co_await changed_.wait();
+    co_return try_pop();
+  }
+  std::optional<T> try_pop() {
+    if (queue_.empty()) return std::nullopt;
+    std::optional<T> value(std::move(queue_.front()));
+    queue_.pop_front();
+    changed_.notify_all();
+    return value;
+  }
+  void close() {
+    closed_ = true;
+    changed_.notify_all();
+  }
+  bool closed() const noexcept { return closed_; }
+  std::size_t size() const noexcept { return queue_.size(); }
+
+ private:
+  std::size_t capacity_;
+  std::deque<T> queue_;
+  bool closed_ = false;
+  Signal changed_;
+};
+
+// Runs blocking functions (file systems, clone, name lookups) away from the loop. With zero threads the
+// function runs at once on the caller's thread: what simulations use.
+class BlockingPool {
+ public:
+  explicit BlockingPool(std::size_t threads);
+  ~BlockingPool();
+
+  // Runs `function()` on a pool thread and resumes the caller on its own executor with the result.
+  // `function` must not touch state of the loop.
+  template <class F>
+  Task<std::invoke_result_t<F>> run(F function) {
+    if (!pool_) co_return function();
+    co_return co_await asio::co_spawn(pool_->get_executor(), call(std::move(function)),
+                                      asio::use_awaitable);
+  }
+
+ private:
+  template <class F>
+  static Task<std::invoke_result_t<F>> call(F function) {
+    co_return function();
+  }
+  std::unique_ptr<asio::thread_pool> pool_;
+};
+
+// True when the running task was asked to stop: long loops without I/O should look now and then.
+Task<bool> stop_requested();
+
+// Lets other ready handlers run.
+Task<void> yield();
+
+}  // namespace skiff

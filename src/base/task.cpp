@@ -1,0 +1,101 @@
+#include "skiff/base/task.hpp"
+
+#include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/redirect_error.hpp>
+#include <boost/asio/this_coro.hpp>
+#include <boost/system/system_error.hpp>
+
+#include "skiff/base/log.hpp"
+
+namespace skiff {
+namespace {
+
+[[noreturn]] void throw_canceled() {
+  throw boost::system::system_error(asio::error::operation_aborted);
+}
+
+}  // namespace
+
+Signal::Signal(Executor executor)
+    : timer_(std::move(executor), asio::steady_timer::time_point::max()) {}
+
+Task<void> Signal::wait() {
+  // A wake-up and a cancellation both end the wait with operation_aborted; the task's own
+  // cancellation state tells them apart.
+  boost::system::error_code ignored;
+  co_await timer_.async_wait(asio::redirect_error(asio::use_awaitable, ignored));
+  const auto state = co_await asio::this_coro::cancellation_state;
+  if (state.cancelled() != asio::cancellation_type::none) throw_canceled();
+}
+
+void Signal::notify_all() { timer_.cancel(); }
+
+TaskGroup::TaskGroup(Executor executor) : executor_(executor), ended_(std::move(executor)) {}
+
+TaskGroup::~TaskGroup() {
+  for (const auto& entry : entries_) {
+    log::error("base", "task group destroyed with a live task", {{"task", entry->name}});
+  }
+  SKIFF_ASSERT(entries_.empty(), "a task group was destroyed before its tasks were joined");
+}
+
+void TaskGroup::spawn(std::string name, Task<void> task) {
+  auto entry = std::make_shared<Entry>();
+  entry->name = std::move(name);
+  const auto it = entries_.insert(entries_.end(), entry);
+  // The handler keeps the entry alive: its signal must outlive the operation.
+  asio::co_spawn(
+      executor_, std::move(task),
+      asio::bind_cancellation_slot(entry->signal.slot(), [this, it, entry](std::exception_ptr e) {
+        finished(it, std::move(e));
+      }));
+}
+
+void TaskGroup::finished(std::list<std::shared_ptr<Entry>>::iterator entry,
+                         std::exception_ptr error) {
+  if (error) {
+    try {
+      std::rethrow_exception(error);
+    } catch (const boost::system::system_error& e) {
+      if (e.code() != asio::error::operation_aborted) {
+        log::error("base", "task failed", {{"task", (*entry)->name}, {"error", e.what()}});
+        SKIFF_ASSERT(false, "an exception escaped from a task");
+      }
+    } catch (const std::exception& e) {
+      log::error("base", "task failed", {{"task", (*entry)->name}, {"error", e.what()}});
+      SKIFF_ASSERT(false, "an exception escaped from a task");
+    }
+  }
+  entries_.erase(entry);
+  if (entries_.empty()) ended_.notify_all();
+}
+
+void TaskGroup::cancel() {
+  // Emitting may finish tasks at once, which takes them off the list: walk a copy.
+  const std::vector<std::shared_ptr<Entry>> copy(entries_.begin(), entries_.end());
+  for (const auto& entry : copy) entry->signal.emit(asio::cancellation_type::terminal);
+}
+
+Task<void> TaskGroup::join() {
+  // A joiner that is itself being cancelled must still wait: the tasks use what it is about to free.
+  co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
+  while (!entries_.empty()) co_await ended_.wait();
+}
+
+BlockingPool::BlockingPool(std::size_t threads) {
+  if (threads > 0) pool_ = std::make_unique<asio::thread_pool>(threads);
+}
+
+BlockingPool::~BlockingPool() {
+  if (pool_) pool_->join();
+}
+
+Task<bool> stop_requested() {
+  const auto state = co_await asio::this_coro::cancellation_state;
+  co_return state.cancelled() != asio::cancellation_type::none;
+}
+
+Task<void> yield() { co_await asio::post(asio::use_awaitable); }
+
+}  // namespace skiff

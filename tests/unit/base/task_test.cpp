@@ -1,0 +1,107 @@
+#include <catch2/catch_test_macros.hpp>
+
+#include "skiff/base/clock.hpp"
+#include "skiff/base/task.hpp"
+
+using namespace skiff;
+
+TEST_CASE("sleepers wake in order under virtual time") {
+  asio::io_context io;
+  VirtualClock clock;
+  TaskGroup group(io.get_executor());
+  std::string order;
+  auto sleeper = [&](Duration d, char c) -> Task<void> {
+    co_await clock.sleep_for(d);
+    order += c;
+  };
+  group.spawn("b", sleeper(2s, 'b'));
+  group.spawn("a", sleeper(1s, 'a'));
+  group.spawn("c", sleeper(1h, 'c'));
+  clock.run_for(io, 10s);
+  CHECK(order == "ab");
+  CHECK(group.size() == 1);
+  clock.run_for(io, 2h);
+  CHECK(order == "abc");
+  CHECK(group.size() == 0);
+}
+
+TEST_CASE("cancel stops sleepers and join waits for them") {
+  asio::io_context io;
+  VirtualClock clock;
+  TaskGroup group(io.get_executor());
+  TaskGroup outer(io.get_executor());
+  bool joined = false;
+  auto sleeper = [&]() -> Task<void> { co_await clock.sleep_for(1h); };
+  auto joiner = [&]() -> Task<void> {
+    co_await group.join();
+    joined = true;
+  };
+  group.spawn("one", sleeper());
+  group.spawn("two", sleeper());
+  outer.spawn("join", joiner());
+  clock.run_for(io, 1s);
+  CHECK_FALSE(joined);
+  group.cancel();
+  clock.run_for(io, 1s);
+  CHECK(joined);
+}
+
+TEST_CASE("a channel is bounded, ordered, and drains after close") {
+  asio::io_context io;
+  TaskGroup group(io.get_executor());
+  Channel<int> channel(io.get_executor(), 2);
+  std::vector<int> seen;
+  bool refused = false;
+  auto producer = [&]() -> Task<void> {
+    for (int i = 0; i < 5; ++i) co_await channel.push(i);
+    channel.close();
+    refused = !co_await channel.push(9);
+  };
+  auto consumer = [&]() -> Task<void> {
+    while (auto value = co_await channel.pop()) seen.push_back(*value);
+  };
+  group.spawn("producer", producer());
+  io.poll();
+  CHECK(channel.size() == 2);
+  group.spawn("consumer", consumer());
+  io.restart();
+  io.run();
+  CHECK(seen == std::vector<int>{0, 1, 2, 3, 4});
+  CHECK(refused);
+}
+
+TEST_CASE("with_timeout gives up, and passes results through") {
+  asio::io_context io;
+  VirtualClock clock;
+  TaskGroup group(io.get_executor());
+  auto slow = [&](Duration d) -> Task<Result<int>> {
+    co_await clock.sleep_for(d);
+    co_return 7;
+  };
+  std::vector<Result<int>> results;
+  auto run = [&](Duration d) -> Task<void> {
+    results.push_back(co_await with_timeout<int>(clock, 5s, "slow", slow(d)));
+  };
+  group.spawn("late", run(1min));
+  group.spawn("early", run(1s));
+  clock.run_for(io, 2min);
+  REQUIRE(results.size() == 2);
+  CHECK(results[0].value() == 7);
+  CHECK(results[1].error().code == Code::timeout);
+}
+
+TEST_CASE("blocking work returns to the caller's executor") {
+  asio::io_context io;
+  BlockingPool pool(2);
+  TaskGroup group(io.get_executor());
+  std::thread::id inside;
+  std::thread::id after;
+  auto run = [&]() -> Task<void> {
+    inside = co_await pool.run([] { return std::this_thread::get_id(); });
+    after = std::this_thread::get_id();
+  };
+  group.spawn("run", run());
+  io.run();
+  CHECK(after == std::this_thread::get_id());
+  CHECK(inside != after);
+}
