@@ -1,5 +1,5 @@
-// Time is passed in: nothing outside base reads the system's clocks. VirtualClock lets a whole control
-// plane run under made-up time.
+// Time is passed in: nothing outside base reads the system's clocks. VirtualClock lets a whole
+// control plane run under made-up time.
 #pragma once
 
 #include <boost/asio/io_context.hpp>
@@ -16,7 +16,7 @@ namespace skiff {
 using namespace std::chrono_literals;  // NOLINT: durations are part of the vocabulary
 
 using Duration = std::chrono::nanoseconds;
-using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;      // monotonic
+using TimePoint = std::chrono::time_point<std::chrono::steady_clock, Duration>;  // monotonic
 using WallTime = std::chrono::time_point<std::chrono::system_clock, std::chrono::microseconds>;
 
 class Clock {
@@ -39,7 +39,8 @@ class RealClock final : public Clock {
   Task<void> sleep_until(TimePoint when) override;
 };
 
-// Time that only moves when told to. Sleepers due at one instant wake in the order they went to sleep.
+// Time that only moves when told to. Sleepers due at one instant wake in the order they went to
+// sleep.
 class VirtualClock final : public Clock {
  public:
   explicit VirtualClock(WallTime start = WallTime{std::chrono::seconds{1'767'225'600}});

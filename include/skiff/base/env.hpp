@@ -1,4 +1,5 @@
-// What every component is given instead of globals. Copied freely; the pointees outlive all components.
+// What every component is given instead of globals. Copied freely; the pointees outlive all
+// components.
 #pragma once
 
 #include "skiff/base/clock.hpp"
@@ -9,7 +10,7 @@
 namespace skiff {
 
 struct Env {
-  Executor executor;                       // the loop: one thread runs everything spawned on it
+  Executor executor;  // the loop: one thread runs everything spawned on it
   Clock* clock = nullptr;
   Random* random = nullptr;
   metrics::Registry* metrics = nullptr;

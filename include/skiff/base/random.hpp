@@ -17,7 +17,8 @@ class Random {
   std::uint64_t below(std::uint64_t bound);
   // RFC 4122 version 4, lower case.
   std::string uuid();
-  // `length` characters of the alphabet Kubernetes uses for generated names: no vowels, so no words.
+  // `length` characters of the alphabet Kubernetes uses for generated names: no vowels, so no
+  // words.
   std::string name_suffix(std::size_t length);
 };
 

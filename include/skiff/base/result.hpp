@@ -87,14 +87,14 @@ Error errno_error(int number, std::string_view what);
   if (!tmp) ret tmp.error();                 \
   decl = std::move(*tmp)
 #define SKIFF_TRY(decl, ...) \
-  SKIFF_TRY_IMPL(SKIFF_CONCAT(skiff_try_, __LINE__), decl, (__VA_ARGS__), return)
+  SKIFF_TRY_IMPL(SKIFF_CONCAT(skiff_try_, __LINE__), decl, (__VA_ARGS__), return )
 #define SKIFF_CO_TRY(decl, ...) \
-  SKIFF_TRY_IMPL(SKIFF_CONCAT(skiff_try_, __LINE__), decl, (__VA_ARGS__), co_return)
+  SKIFF_TRY_IMPL(SKIFF_CONCAT(skiff_try_, __LINE__), decl, (__VA_ARGS__), co_return )
 
 // The same for Result<void>, or where the value is not wanted.
-#define SKIFF_CHECK(...)                                              \
+#define SKIFF_CHECK(...) \
   if (auto skiff_check = (__VA_ARGS__); !skiff_check) return skiff_check.error()
-#define SKIFF_CO_CHECK(...)                                           \
+#define SKIFF_CO_CHECK(...) \
   if (auto skiff_check = (__VA_ARGS__); !skiff_check) co_return skiff_check.error()
 
 // An invariant that guards data: checked in release builds too; ends the process with a message.

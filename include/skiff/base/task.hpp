@@ -1,5 +1,5 @@
-// Coroutines and what they wait for. Everything here belongs to one executor (the loop's strand): it
-// is not thread-safe, and needs no lock. BlockingPool is the one way to other threads and back.
+// Coroutines and what they wait for. Everything here belongs to one executor (the loop's strand):
+// it is not thread-safe, and needs no lock. BlockingPool is the one way to other threads and back.
 #pragma once
 
 #include <boost/asio/any_io_executor.hpp>
@@ -55,7 +55,8 @@ class TaskGroup {
   // cancellation, which ends the process: expected failures are Results.
   void spawn(std::string name, Task<void> task);
 
-  // Asks every running task to stop at its next suspension point. Tasks spawned later are not affected.
+  // Asks every running task to stop at its next suspension point. Tasks spawned later are not
+  // affected.
   void cancel();
 
   // Returns when no task is left. Not affected by cancel().
@@ -120,8 +121,8 @@ class Channel {
   Signal changed_;
 };
 
-// Runs blocking functions (file systems, clone, name lookups) away from the loop. With zero threads the
-// function runs at once on the caller's thread: what simulations use.
+// Runs blocking functions (file systems, clone, name lookups) away from the loop. With zero threads
+// the function runs at once on the caller's thread: what simulations use.
 class BlockingPool {
  public:
   explicit BlockingPool(std::size_t threads);
