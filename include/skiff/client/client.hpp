@@ -78,6 +78,9 @@ struct WatchEvent {
   enum class Type : std::uint8_t { added, modified, deleted, bookmark };
   Type type = Type::added;
   ObjectPtr object;
+  // metadata.resourceVersion as a number, where the sender knows it without parsing the object;
+  // else 0.
+  std::int64_t revision = 0;
 };
 
 class WatchStream {
@@ -134,6 +137,14 @@ inline const Ref kPersistentVolumeClaims{"", "v1", "persistentvolumeclaims"};
 inline const Ref kEndpointSlices{"discovery.k8s.io", "v1", "endpointslices"};
 inline const Ref kDeployments{"apps", "v1", "deployments"};
 inline const Ref kReplicaSets{"apps", "v1", "replicasets"};
+inline const Ref kStatefulSets{"apps", "v1", "statefulsets"};
+inline const Ref kDaemonSets{"apps", "v1", "daemonsets"};
+inline const Ref kControllerRevisions{"apps", "v1", "controllerrevisions"};
+inline const Ref kJobs{"batch", "v1", "jobs"};
+inline const Ref kCronJobs{"batch", "v1", "cronjobs"};
+inline const Ref kReplicationControllers{"", "v1", "replicationcontrollers"};
+inline const Ref kPersistentVolumes{"", "v1", "persistentvolumes"};
+inline const Ref kResourceQuotas{"", "v1", "resourcequotas"};
 inline const Ref kLeases{"coordination.k8s.io", "v1", "leases"};
 inline const Ref kPriorityClasses{"scheduling.k8s.io", "v1", "priorityclasses"};
 inline const Ref kPodDisruptionBudgets{"policy", "v1", "poddisruptionbudgets"};

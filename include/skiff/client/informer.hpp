@@ -1,7 +1,9 @@
 // A local, always fresh copy of one resource: list once, watch for ever.
 //
 // start() spawns the list-and-watch task; every change calls the handlers in the loop's turn, in
-// order. Readers share ObjectPtr with the rest of the process.
+// order, after the cache shows it. Readers share ObjectPtr with the rest of the process. A broken
+// watch is resumed from the last revision seen; an expired one is replaced by a new list, whose
+// differences to the cache are told to the handlers like any other change.
 #pragma once
 
 #include <functional>
@@ -33,8 +35,11 @@ class Informer {
   void start(TaskGroup& group);
   bool synced() const noexcept;
   Task<void> wait_synced();
-  // Waits until this cache reflects `revision` (Outcome::wrote).
+  // Whether this cache reflects `revision`, a resourceVersion of an object of this resource.
   bool reached(std::int64_t revision) const noexcept;
+  // Called after the handlers, once per batch of changes. Same lifetime rule as for handlers.
+  void on_progress(std::function<void()> callback);
+  const Ref& ref() const noexcept;
 
   ObjectPtr get(const api::NamespacedName& key) const;  // null when absent
   ObjectPtr get(std::string ns, std::string name) const {

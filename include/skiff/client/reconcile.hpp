@@ -12,7 +12,9 @@
 namespace skiff::client {
 
 // Deduplicating, delayed, rate-limited queue of keys. A key being processed that is added again is
-// handed out again after done().
+// handed out again after done(). Bounded by the number of distinct keys. Whoever waits in get()
+// also keeps the time for delayed keys, so an idle queue owns one timer at most, and none when
+// nothing is delayed.
 class WorkQueue {
  public:
   WorkQueue(Env env, std::string name);
@@ -31,11 +33,32 @@ class WorkQueue {
   std::shared_ptr<State> state_;
 };
 
-struct Outcome {
-  // Highest revision this reconcile wrote: the loop does not look at the key again before
-  // `caches_reached` says its caches have seen it. Replaces upstream's expectations.
-  std::int64_t wrote = 0;
+// What a reconcile wrote and when it wants to look again. The loop does not hand the key out again
+// before the caches named here show the writes, so a reconcile never plans from a past that lacks
+// its own work. This takes the place of upstream's expectations.
+class Outcome {
+ public:
   std::optional<Duration> again_after;
+
+  // `written` is what create, update or patch returned; `cache` the informer that will show it.
+  void wrote(const Informer& cache, const api::Object& written);
+  // `removed` as it was before it was deleted: waits until `cache` shows it deleting, gone or
+  // replaced by one of another UID.
+  void removed(const Informer& cache, const api::Object& removed);
+  // Whether every cache shows every write.
+  bool settled() const;
+  bool empty() const noexcept { return writes_.empty(); }
+  // Calls `visit` for every cache waited for (perhaps repeatedly).
+  void for_each_cache(const std::function<void(const Informer&)>& visit) const;
+
+ private:
+  struct Written {
+    const Informer* cache;
+    std::int64_t revision;    // reached(revision); 0 for a removal
+    api::NamespacedName key;  // removals only
+    std::string uid;
+  };
+  std::vector<Written> writes_;
 };
 
 class Reconciler {
@@ -45,16 +68,15 @@ class Reconciler {
   // Handlers on informers that put keys on the queue; called once before start.
   virtual void watch(WorkQueue& queue) = 0;
   virtual Task<Result<Outcome>> reconcile(api::NamespacedName key) = 0;
-  // Whether every cache this reconciler plans from has seen `revision`.
-  virtual bool reached(std::int64_t revision) const = 0;
 };
 
 struct LoopOptions {
   std::size_t workers = 4;  // keys in progress at once
 };
 
-// Spawns the loop's tasks in `group`; ends when the group is cancelled. `reconciler` outlives the
-// group.
+// Calls reconciler.watch() at once, then spawns the loop's tasks in `group`: they wait until every
+// informer of `informers` has synced and end when the group is cancelled. `reconciler` and
+// `informers` outlive the group. A failed reconcile is tried again with the queue's back-off.
 void run_reconciler(Env env, TaskGroup& group, Reconciler& reconciler, InformerFactory& informers,
                     LoopOptions options = {});
 
