@@ -62,10 +62,13 @@ class InformerFactory {
   Informer& get(const Ref& ref, ListOptions options = {});
   void start(TaskGroup& group);
   Task<void> wait_synced();
+  // Keeps what handlers refer to alive as long as the informers.
+  void keep(std::shared_ptr<void> resource) { kept_.push_back(std::move(resource)); }
 
  private:
   Env env_;
   Client& client_;
+  std::vector<std::shared_ptr<void>> kept_;  // outlives the informers
   std::map<std::string, std::unique_ptr<Informer>> informers_;
   std::vector<Informer*> not_started_;
 };
