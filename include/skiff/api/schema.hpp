@@ -28,9 +28,9 @@ enum class Kind : std::uint8_t {
   micro_time,
   duration,
   object,  // a struct: Type::fields
-  list,
-  map,  // Field::element
-  any,  // any JSON value (JSON, RawExtension)
+  list,    // as an element (map[string][]string): a list of strings
+  map,     // Field::element_kind
+  any,     // any JSON value (JSON, RawExtension); objects in it have Field::type when that is set
 };
 
 enum class ListType : std::uint8_t { atomic, set, map };
@@ -40,13 +40,17 @@ enum class ListType : std::uint8_t { atomic, set, map };
 struct Field {
   std::string_view name;             // JSON name
   Kind kind = Kind::string;          // of the field itself
-  Kind element_kind = Kind::string;  // list and map: of the elements (an element is never a list or
-                                     // map unless element_type says so)
-  const Type* type = nullptr;  // kind or element_kind object: the struct
-  bool required = false;       // must be present (validation), beyond what Go's decoder demands
-  bool immutable = false;      // may not change after creation
-  bool has_pointer = false;    // Go pointer: null and absent differ from zero
-  std::uint16_t number = 0;    // protobuf field number
+  Kind element_kind = Kind::string;  // list and map: of the elements
+  const Type* type = nullptr;        // kind or element_kind object: the struct
+  bool required = false;     // must be present (validation), beyond what Go's decoder demands
+  bool immutable = false;    // may not change after creation
+  bool has_pointer = false;  // Go pointer: null and absent differ from zero
+  bool always = false;       // encoded even when empty (Go: no omitempty)
+  bool atomic = false;       // map or struct replaced whole by server-side apply
+  std::uint16_t number = 0;  // protobuf field number; 0: not in protobuf
+  // Go embeds some structs: their members are plain fields in JSON, but in protobuf sit in messages
+  // of these numbers, outermost first; 0: none.
+  std::uint8_t embedded_in[2] = {0, 0};
   ListType list_type = ListType::atomic;
   std::span<const std::string_view> list_keys;  // list-map keys (server-side apply)
   std::string_view merge_key;                   // strategic merge patch: patchMergeKey, "" if none
@@ -54,7 +58,8 @@ struct Field {
   bool retain_keys = false;                     // patchStrategy contains retainKeys
   std::span<const std::string_view> enums;      // allowed values; empty: any
   std::string_view format;        // validation format: "dns1123label", "dns1123subdomain",
-                                  // "qualifiedname", "port", ...
+                                  // "dns1035label", "qualifiedname", "labelvalue", "port", "ip",
+                                  // "cidr"
   std::string_view default_json;  // default value as JSON; empty: none
   std::int64_t minimum = INT64_MIN;
   std::int64_t maximum = INT64_MAX;
@@ -63,8 +68,9 @@ struct Field {
 
 struct Type {
   std::string_view name;          // "io.k8s.api.core.v1.PodSpec": OpenAPI definition name
-  std::span<const Field> fields;  // in wire order
+  std::span<const Field> fields;  // in the order they are encoded
   std::string_view description;
+  bool atomic = false;  // server-side apply replaces values of this type whole
   const Field* field(std::string_view name) const noexcept;
 };
 
@@ -83,8 +89,8 @@ struct Subresource {
   std::string_view name;   // "status"
   std::string_view group;  // of the kind it speaks, e.g. autoscaling
   std::string_view version;
-  std::string_view kind;  // "Scale"
-  const Type* type = nullptr;
+  std::string_view kind;       // "Scale"
+  const Type* type = nullptr;  // null where no document is exchanged (exec, proxy, ...)
   std::uint16_t verbs = 0;
 };
 
@@ -123,6 +129,8 @@ const Resource* find_resource(std::string_view group, std::string_view version,
 const Resource* find_kind(std::string_view group, std::string_view version, std::string_view kind);
 // By GroupResource, in the version objects are stored in.
 const Resource* storage_resource(std::string_view group, std::string_view plural);
+// The list of a kind: `PodList` of `Pod`. Null for kinds that are never listed.
+const Type* list_type(const Resource& resource);
 // Every struct type, for OpenAPI.
 std::span<const Type* const> types();
 const Type* find_type(std::string_view definition_name);
