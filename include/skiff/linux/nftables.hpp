@@ -75,7 +75,8 @@ class Rule {
   Rule& map(std::string_view map, Reg key, Reg to);
   Rule& verdict_map(std::string_view map, Reg key);
   Rule& random(std::uint32_t modulus, Reg to);  // uniform in [0, modulus)
-  // The type of the packet's destination address, as routing sees it (RTN_*).
+  // The type of the packet's source or destination address, as routing sees it (RTN_LOCAL, ...).
+  Rule& source_type(Reg to);
   Rule& destination_type(Reg to);
   Rule& dnat(Family family, Reg address, std::optional<Reg> port);
   Rule& masquerade(bool random_ports = true);
