@@ -1,6 +1,8 @@
-// Label and field selectors (API conventions, "label and field selectors").
+// Label and field selectors (API conventions, "label and field selectors"), with the grammar and
+// the error texts of k8s.io/apimachinery's labels and fields packages. Errors are bad_request.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,11 +27,18 @@ class LabelSelector {
   // A plain map (Service.spec.selector, matchLabels).
   static LabelSelector from_map(const Value& labels);
 
+  // The requirement of a metav1.LabelSelectorRequirement or NodeSelectorRequirement document
+  // ({key, operator: In|NotIn|Exists|DoesNotExist|Gt|Lt, values}), checked.
+  static Result<Requirement> requirement(const Value& expression);
+  // The rules both forms share: a qualified name as key, label values, how many values.
+  static Result<void> check(const Requirement& r);
+
   bool matches(const Value& labels) const;  // an object of strings, or null
+  static bool matches(const Requirement& r, const Value& labels);
   bool empty() const noexcept { return requirements_.empty() && !nothing_; }
   bool selects_nothing() const noexcept { return nothing_; }
   std::span<const Requirement> requirements() const noexcept { return requirements_; }
-  std::string to_string() const;
+  std::string to_string() const;  // parse() reads it back
   void add(Requirement r) { requirements_.push_back(std::move(r)); }
 
  private:
@@ -37,7 +46,7 @@ class LabelSelector {
   bool nothing_ = false;
 };
 
-// `metadata.name=x,spec.nodeName!=y`.
+// `metadata.name=x,spec.nodeName!=y`; `\\`, `\,` and `\=` stand for themselves in values.
 class FieldSelector {
  public:
   struct Requirement {
@@ -50,6 +59,8 @@ class FieldSelector {
       const Value& object) const;  // absent fields read as ""; numbers and booleans as text
   bool empty() const noexcept { return requirements_.empty(); }
   std::span<const Requirement> requirements() const noexcept { return requirements_; }
+  std::string to_string() const;  // parse() reads it back
+  void add(Requirement r) { requirements_.push_back(std::move(r)); }
 
  private:
   std::vector<Requirement> requirements_;

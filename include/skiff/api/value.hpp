@@ -2,13 +2,15 @@
 // lookups in small objects are linear, which beats hashing at the sizes the API has.
 #pragma once
 
+#include <concepts>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
-#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
-#include <variant>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "skiff/base/result.hpp"
@@ -17,31 +19,85 @@ namespace skiff::api {
 
 struct Member;
 
-// A mutable document. Copying copies deeply. Not thread-safe; a const Value may be read by many.
+// A member's name. Reads like the std::string_view it is and owns its characters, except that the
+// names Kubernetes documents are full of ("metadata", "name", ...) are interned: they cost no
+// allocation and live for the whole program.
+class Name : public std::string_view {
+ public:
+  Name() noexcept = default;
+  Name(std::string_view text);                                     // NOLINT
+  Name(const char* text) : Name(std::string_view(text)) {}         // NOLINT
+  Name(const std::string& text) : Name(std::string_view(text)) {}  // NOLINT
+  Name(const Name& other) : Name(static_cast<std::string_view>(other)) {}
+  Name(Name&& other) noexcept : std::string_view(other) { other.forget(); }
+  Name& operator=(Name other) noexcept {
+    swap(other);
+    return *this;
+  }
+  ~Name() {
+    if (data() != nullptr && !interned()) delete[] data();
+  }
+  operator std::string() const { return std::string(data(), size()); }  // NOLINT
+  void swap(Name& other) noexcept { std::string_view::swap(other); }
+  // Interned names hold no character that JSON escapes.
+  bool interned() const noexcept {
+    return std::less_equal<>()(pool_begin_, data()) && std::less<>()(data(), pool_end_);
+  }
+
+ private:
+  void forget() noexcept { static_cast<std::string_view&>(*this) = std::string_view(); }
+  static const char* const pool_begin_;
+  static const char* const pool_end_;
+};
+
+// A mutable document, 16 bytes. Copying copies deeply. Not thread-safe; a const Value may be read
+// by many. Destruction and comparison of documents of any depth are safe.
 class Value {
  public:
   enum class Type : std::uint8_t { null, boolean, integer, number, string, array, object };
+  struct Element;  // of the lists that array() and object() take; moved from, not copied
+  struct Entry;
 
-  Value() noexcept = default;
-  Value(std::nullptr_t) noexcept {}                                    // NOLINT
-  Value(bool b) noexcept : data_(b) {}                                 // NOLINT
-  Value(int v) noexcept : data_(static_cast<std::int64_t>(v)) {}       // NOLINT
-  Value(unsigned v) noexcept : data_(static_cast<std::int64_t>(v)) {}  // NOLINT
-  Value(std::int64_t v) noexcept : data_(v) {}                         // NOLINT
-  Value(double v) noexcept : data_(v) {}                               // NOLINT
-  Value(const char* s) : data_(std::string(s)) {}                      // NOLINT
-  Value(std::string_view s) : data_(std::string(s)) {}                 // NOLINT
-  Value(std::string s) noexcept : data_(std::move(s)) {}               // NOLINT
+  Value() noexcept : type_(Type::null), data_{.integer = 0} {}
+  Value(std::nullptr_t) noexcept : Value() {}  // NOLINT
+  template <std::same_as<bool> T>
+  Value(T b) noexcept : type_(Type::boolean), data_{.boolean = b} {}  // NOLINT
+  template <std::integral T>
+  requires(!std::same_as<T, bool>) Value(T v)
+  noexcept;  // NOLINT: beyond int64 becomes a number
+  Value(double v) noexcept : type_(Type::number), data_{.number = v} {}  // NOLINT
+  Value(const char* s) : Value(std::string_view(s)) {}                   // NOLINT
+  Value(std::string_view s);                                             // NOLINT
+  Value(std::string s);                                                  // NOLINT
+  Value(const Name& s) : Value(static_cast<std::string_view>(s)) {}      // NOLINT
   Value(const Value& other);
-  Value(Value&&) noexcept = default;
-  Value& operator=(const Value& other);
-  Value& operator=(Value&&) noexcept = default;
-  ~Value() = default;
+  Value(Value&& other) noexcept : type_(other.type_), data_(other.data_) {
+    other.type_ = Type::null;
+  }
+  Value& operator=(const Value& other) {
+    Value copy(other);
+    swap(copy);
+    return *this;
+  }
+  Value& operator=(Value&& other) noexcept {  // `other` may be a part of *this
+    Value taken(std::move(other));
+    swap(taken);
+    return *this;
+  }
+  ~Value() {
+    if (type_ >= Type::string) release();
+  }
+  void swap(Value& other) noexcept {
+    std::swap(type_, other.type_);
+    std::swap(data_, other.data_);
+  }
 
-  static Value array(std::initializer_list<Value> items = {});
-  static Value object(std::initializer_list<std::pair<std::string_view, Value>> members = {});
+  static Value array(std::initializer_list<Element> items = {});
+  static Value object(std::initializer_list<Entry> members = {});
+  static Value array(std::vector<Value> items);
+  static Value object(std::vector<Member> members);  // names must differ
 
-  Type type() const noexcept { return static_cast<Type>(data_.index()); }
+  Type type() const noexcept { return type_; }
   bool is_null() const noexcept { return type() == Type::null; }
   bool is_bool() const noexcept { return type() == Type::boolean; }
   bool is_int() const noexcept { return type() == Type::integer; }
@@ -81,30 +137,73 @@ class Value {
   std::size_t size() const noexcept;  // elements or members; 0 otherwise
   bool empty() const noexcept { return size() == 0; }
 
+  // Levels of arrays and objects: 0 for a scalar.
+  std::size_t depth() const noexcept;
+
   // Deep equality; objects regardless of member order, 1 equals 1.0.
   bool operator==(const Value& other) const noexcept;
 
  private:
-  using Array = std::unique_ptr<std::vector<Value>>;
-  using Object = std::unique_ptr<std::vector<Member>>;
-  std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> data_;
+  union Data {
+    bool boolean;
+    std::int64_t integer;
+    double number;
+    std::string* string;
+    std::vector<Value>* array;
+    std::vector<Member>* object;
+  };
+  void release(unsigned level = 0) noexcept;
+  void release_deep() noexcept;
+
+  Type type_;
+  Data data_;
 };
 
 struct Member {
-  std::string name;
+  Name name;
   Value value;
 };
+
+struct Value::Element {
+  template <class T>
+  requires std::constructible_from<Value, T&&> &&
+      (!std::same_as<std::remove_cvref_t<T>, Element>)Element(T&& v)  // NOLINT
+      : value(std::forward<T>(v)) {}
+  mutable Value value;
+};
+
+struct Value::Entry {
+  Entry(std::string_view n, Value v) : name(n), value(std::move(v)) {}
+  std::string_view name;
+  mutable Value value;
+};
+
+template <std::integral T>
+requires(!std::same_as<T, bool>) Value::Value(T v)
+noexcept : Value() {
+  if (std::in_range<std::int64_t>(v)) {
+    type_ = Type::integer;
+    data_.integer = static_cast<std::int64_t>(v);
+  } else {
+    type_ = Type::number;
+    data_.number = static_cast<double>(v);
+  }
+}
 
 struct ParseLimits {
   std::size_t max_bytes = 3U << 20U;  // upstream's request limit
   std::size_t max_depth = 1000;       // deeper documents are refused, never recursed into
 };
 
-// JSON (RFC 8259; UTF-8 checked; duplicate keys are reported through `duplicates` when given, last
-// wins) and YAML 1.2 core schema as sigs.k8s.io/yaml reads it. Errors are bad_request with line and
-// column or offset.
+// JSON (RFC 8259; UTF-8 is checked; integers beyond int64 become numbers; of duplicate names the
+// last wins). Errors are worded as Go's encoding/json words them, with the offset: bad_request, or
+// too_large beyond max_bytes. `duplicate_fields` receives the paths of the first 100 duplicates:
+// `spec.template.spec.containers[0].image`.
 Result<Value> parse_json(std::string_view text, ParseLimits limits = {},
                          std::vector<std::string>* duplicate_fields = nullptr);
+// YAML as sigs.k8s.io/yaml reads it (YAML 1.1 scalars, anchors, aliases and merge keys; aliases may
+// not blow a document up). Only the first document of a stream. Errors: `yaml: line 3: ...`.
+// `duplicate_fields` receives lines such as `line 3: key "paused" already set in map`.
 Result<Value> parse_yaml(std::string_view text, ParseLimits limits = {},
                          std::vector<std::string>* duplicate_fields = nullptr);
 // Every document of a stream (`---`), empty ones skipped.
