@@ -1,9 +1,11 @@
 // The watchable store: an ordered map from keys to bytes with multi-version concurrency control. It
 // stands in for etcd, as data store and as message bus, inside the process.
 //
-// One revision per successful Op, counting up from 1. Reads and watches see exactly what is durable: an Op becomes
-// visible in the same turn of the loop in which the log says it is on disk, and its watchers are told in
-// that same turn. Everything runs on the loop given at open(); nothing here is thread-safe.
+// One revision per successful Op, counting up; numbers are never used twice. An empty store is at
+// revision 1, so that 0 can mean "none". Reads and watches see exactly what is durable: an Op
+// becomes visible in the same turn of the loop in which the log says it is on disk, and its
+// watchers are told in that same turn. Everything runs on the loop given at open(); nothing here is
+// thread-safe.
 #pragma once
 
 #include <cstdint>
@@ -18,43 +20,31 @@
 
 #include "skiff/base/env.hpp"
 #include "skiff/base/result.hpp"
+#include "skiff/store/item.hpp"
 #include "skiff/store/log.hpp"
 
 namespace skiff::store {
 
 inline constexpr std::uint32_t kNoSlot = std::numeric_limits<std::uint32_t>::max();
 
-// Small facts about a value that watches are indexed by, e.g. {"spec.nodeName", "node-1"}.
-using Attributes = std::vector<std::pair<std::string, std::string>>;
-
-// One version of one key. Immutable, shared by every reader; its bytes were encoded once.
-struct Item {
-  std::string key;
-  std::string value;
-  Revision created = 0;   // revision that made the key
-  Revision modified = 0;  // revision of this version
-  Attributes attributes;
-  // What readers of this process made of `value` (the api room's Object), so that they share one
-  // copy. Weak: memory is only held while somebody uses it.
-  mutable std::weak_ptr<const void> decoded;
-};
-using ItemPtr = std::shared_ptr<const Item>;
-
 struct Op {
   enum class Type : std::uint8_t { put, erase };
   Type type = Type::put;
   std::string key;
-  // put: the new value. erase: the last state that watchers are shown (may be empty: the previous one).
+  // put: the new value. erase: the last state that watchers are shown (may be empty: the previous
+  // one).
   std::string value;
-  // Where in `value` the store writes the revision, in decimal, when it commits: the caller leaves a gap of zero
-  // width at this offset. So a value can hold its own revision (metadata.resourceVersion) and still be
-  // encoded once.
+  // Where in `value` the store writes the revision, in decimal, when it commits: the caller leaves
+  // a gap of zero width at this offset. So a value can hold its own revision
+  // (metadata.resourceVersion) and still be encoded once.
   std::uint32_t revision_slot = kNoSlot;
-  // Compare-and-swap: the modified revision the key must have now; 0: it must not exist; empty: any
-  // (an erase of an absent key is then not_found).
+  // Compare-and-swap: the modified revision the key must have now; 0: it must not exist; empty:
+  // any. Refusals: already_exists when it should not exist, conflict when it has another revision,
+  // not_found when it should exist and does not (so too for an erase without expectation).
   std::optional<Revision> expect;
   Attributes attributes;
-  // Logged lazily and dropped when superseded: may be lost in a crash (Lease, Event).
+  // Logged lazily and dropped when superseded: may be lost in a crash (Lease, Event). Within a
+  // process it behaves as any other.
   bool is_volatile = false;
 };
 
@@ -71,24 +61,26 @@ struct Page {
   std::vector<ItemPtr> items;  // in key order
   Revision revision = 0;       // the revision that was read
   bool more = false;           // the limit was reached and keys remain
-  std::size_t remaining = 0;   // how many, when `more` and the read was at the newest revision; else 0
+  std::size_t remaining = 0;   // how many, if `more` and the read was at the newest revision
 };
 
 struct Event {
   enum class Type : std::uint8_t { put, erase };
   Type type = Type::put;
-  ItemPtr item;      // put: the new version. erase: the last state; `modified` is the erasing revision
+  ItemPtr item;  // put: the new version. erase: the last state; `modified` is the erasing revision
   ItemPtr previous;  // the version before; null for a created key
   Revision revision() const { return item->modified; }
 };
 
 // Events of one range in revision order, without gaps or repeats, starting after a given revision.
+// One reader. Destroying it ends the watch; no next() may be waiting then.
 class Watch {
  public:
   virtual ~Watch() = default;
   // Waits for events and returns all that are pending (at least one), oldest first. Fails with
-  // Code::expired when this reader fell more than its bound behind and must list again; the watch is
-  // over then. Throws operation_aborted when the waiting task is cancelled.
+  // Code::expired when this reader fell more than its bound behind and must list again, and with
+  // Code::unavailable when the store was closed; the watch is over then. Throws operation_aborted
+  // when the waiting task is cancelled.
   virtual Task<Result<std::vector<Event>>> next() = 0;
   // What is pending now, possibly nothing.
   virtual Result<std::vector<Event>> poll() = 0;
@@ -106,11 +98,20 @@ struct WatchOptions {
 
 struct StoreOptions {
   std::size_t max_value_bytes = 3U << 20U;  // larger puts are refused with too_large
+  // Bytes of values that may wait for the log; beyond it commits are refused with
+  // too_many_requests.
+  std::size_t max_waiting_bytes = 256U << 20U;
+  // Compaction that needs nobody to ask: superseded versions are forgotten once they are older than
+  // `history` (0: age does not matter), and the oldest of them as soon as all together take more
+  // than `history_bytes` of memory (0: no bound). Checked when something is committed.
+  Duration history = std::chrono::minutes(5);
+  std::size_t history_bytes = 64U << 20U;
 };
 
 class Store {
  public:
-  // Replays `log`. Fails with a message for the user when the log is damaged, locked or of a newer version.
+  // Replays `log`; env.clock is read, env.metrics may be null. Fails with a message for the user
+  // when the log is damaged, locked or of a newer version.
   static Task<Result<std::unique_ptr<Store>>> open(Env env, std::unique_ptr<Log> log,
                                                    StoreOptions options);
   virtual ~Store() = default;
@@ -118,23 +119,33 @@ class Store {
   virtual Revision revision() const = 0;   // newest durable revision
   virtual Revision compacted() const = 0;  // oldest readable revision
 
-  // Newest version, or the one at revision `at`. not_found; expired when `at` was compacted; bad_request when in the
-  // future.
+  // Newest version, or the one at revision `at`. not_found; expired when `at` was compacted;
+  // bad_request when in the future.
   virtual Result<ItemPtr> get(std::string_view key, Revision at = 0) const = 0;
   virtual Result<Page> range(const Range& range, std::size_t limit = 0, Revision at = 0) const = 0;
 
-  // Each Op is checked against all accepted before it (durable or on their way), gets its own verdict and
-  // revision, and all are made durable by one append. A refused Op (conflict, not_found, already_exists,
-  // too_large) does not stop the others. Resolves after durability and publication. Once the log has
-  // failed, every commit fails with Code::unavailable until the store is opened again or the log recovers.
+  // Each Op is checked against all accepted before it (durable or on their way), gets its own
+  // verdict and revision, and all are made durable by one append. A refused Op (conflict,
+  // not_found, already_exists, too_large) does not stop the others. Resolves after durability and
+  // publication. When the log fails, the Ops of that append and all that were checked against them
+  // fail with Code::unavailable and leave no trace; reads go on. The next commit tries anew, so
+  // the store recovers as soon as the log does. A caller cancelled while it waits does not know.
   virtual Task<std::vector<Result<ItemPtr>>> commit(std::vector<Op> ops) = 0;
 
+  // Why the last append failed, while no later one has succeeded: what readiness may report.
+  virtual std::optional<Error> failing() const = 0;
+
+  // expired when `after` is older than what is retained. Events after `after` that have already
+  // happened come first.
   virtual Result<std::unique_ptr<Watch>> watch(WatchOptions options) = 0;
 
-  // Forgets versions superseded at or before `revision`. Running watches are not disturbed.
+  // Forgets versions superseded at or before `revision`, a slice per turn of the loop. Running
+  // watches are not disturbed. bad_request when in the future; nothing to do when already
+  // compacted.
   virtual Task<Result<void>> compact(Revision revision) = 0;
 
-  // Writes what is still pending and closes the log. No call may follow.
+  // Writes what is still pending, ends every watch and closes the log. Must have resolved before
+  // the store is destroyed, unless nothing is under way. No call may follow.
   virtual Task<Result<void>> close() = 0;
 };
 
