@@ -24,7 +24,7 @@ namespace skiff::sys {
 struct CgroupLayout {
   struct Hierarchy {
     std::string mount_point;               // /sys/fs/cgroup/memory
-    std::vector<std::string> controllers;  // those skiff uses: cpu, cpuacct, memory, pids, devices
+    std::vector<std::string> controllers;  // those skiff uses
     std::string own_path;                  // of this process, below the mount point: "" or "/x"
     bool unified = false;                  // cgroup v2
     std::string name;                      // directory under /sys/fs/cgroup as containers see it
@@ -49,8 +49,6 @@ struct CgroupLimits {
   std::int64_t memory_bytes = 0;  // -1: unlimited; swap is not allowed beside it
   std::int64_t memory_min_bytes = 0;
   std::int64_t pids = 0;  // -1: unlimited
-  std::string cpuset_cpus;
-  std::string cpuset_mems;
 };
 
 // A device rule: type 'a' (all), 'b' or 'c'; -1 is any number.

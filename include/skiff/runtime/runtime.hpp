@@ -42,8 +42,6 @@ struct Resources {
   std::int64_t memory_limit_bytes = 0;    // -1: unlimited
   std::int64_t memory_request_bytes = 0;  // v2 memory.min when MemoryQoS asks for it; else 0
   std::int64_t pids_limit = 0;            // -1: unlimited
-  std::string cpuset_cpus;
-  std::string cpuset_mems;
   std::int64_t oom_score_adj = 0;
 };
 
@@ -236,20 +234,22 @@ struct TerminalSize {
   std::uint16_t height = 0;
 };
 
-// A process started in a container, or a running container's own stdio. The descriptors belong to
-// the holder, are non-blocking where marked, and -1 where not asked for. With a tty, `tty` is the
-// terminal's master and carries input and output.
+// A process started in a container, or a running container's own stdio, at the far end of three
+// non-blocking descriptors; -1 where not asked for. With a tty, stdin and stdout are both its
+// terminal (reading fails with EIO once nobody holds the other end) and there is no stderr.
 class Stream {
  public:
-  virtual ~Stream() = default;  // closes the descriptors that were not released
-  // Gives up ownership: stdin (write end), stdout and stderr (read ends), tty (both ways).
-  virtual int release_stdin() = 0;
-  virtual int release_stdout() = 0;
-  virtual int release_stderr() = 0;
-  virtual int release_tty() = 0;
+  virtual ~Stream() = default;  // closes the descriptors that were not taken
+  // Hands over ownership; -1 the second time.
+  virtual int take_stdin() = 0;   // write end
+  virtual int take_stdout() = 0;  // read end
+  virtual int take_stderr() = 0;  // read end
+  // Code::invalid without a tty.
   virtual Result<void> resize(TerminalSize size) = 0;
-  // The exit code, once. unavailable when the shim went away meanwhile.
+  // The exit code (128 + signal). unavailable when the shim went away meanwhile. Once.
   virtual Task<Result<int>> wait() = 0;
+  // Ends the process (of exec, never the container) if it still runs.
+  virtual void kill() = 0;
 };
 
 struct RuntimeOptions {

@@ -1,0 +1,210 @@
+#include "skiff/linux/check.hpp"
+
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstddef>
+
+#include "skiff/linux/cgroup.hpp"
+#include "skiff/linux/security.hpp"
+
+namespace skiff::sys {
+namespace {
+
+// Runs `attempt` in a forked child, which may change its namespaces freely; 0 or an errno.
+// Everything in the child is plain system calls: other threads may hold the allocator's lock.
+template <class F>
+int in_child(F attempt) {
+  pid_t pid = ::fork();
+  if (pid < 0) return errno;
+  if (pid == 0) ::_exit(attempt() & 0xff);
+  int status = 0;
+  while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFSIGNALED(status)) return EFAULT;
+  return WEXITSTATUS(status);
+}
+
+Finding finding(std::string what, int error, std::string good, std::string advice) {
+  Finding f;
+  f.what = std::move(what);
+  f.ok = error == 0;
+  f.detail = f.ok ? std::move(good) : std::string(error_text(error));
+  if (!f.ok) f.advice = std::move(advice);
+  return f;
+}
+
+Finding check_namespaces() {
+  int error = in_child([] {
+    int flags = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+    return ::unshare(flags | CLONE_NEWCGROUP) == 0 ? 0 : errno;
+  });
+  return finding("namespaces", error, "mount, pid, net, ipc, uts and cgroup namespaces can be made",
+                 "pods cannot run: start skiff as root (or with CAP_SYS_ADMIN); inside another "
+                 "container, make that one privileged");
+}
+
+Finding check_user_namespaces() {
+  int error = in_child([] { return ::unshare(CLONE_NEWUSER) == 0 ? 0 : errno; });
+  return finding("user namespaces", error, "can be made",
+                 "pods with hostUsers: false cannot run; set sysctl user.max_user_namespaces "
+                 "above 0 and kernel.unprivileged_userns_clone to 1 where it exists");
+}
+
+// A tmpfs carries all four directories, in a mount namespace that ends with the child.
+int try_overlay() {
+  if (::unshare(CLONE_NEWNS) != 0) return errno;
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return errno;
+  if (::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr) != 0) return errno;
+  for (const char* dir : {"/tmp/l", "/tmp/u", "/tmp/w", "/tmp/m"}) {
+    if (::mkdir(dir, 0755) != 0) return errno;
+  }
+  const char* options = "lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w";
+  if (::mount("overlay", "/tmp/m", "overlay", 0, options) != 0) return errno;
+  int fd = ::open("/tmp/m/probe", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+  return fd >= 0 ? 0 : errno;
+}
+
+Finding check_overlay() {
+  return finding("overlayfs", in_child(try_overlay), "mounted and written to",
+                 "each container gets a full copy of its image instead: slower starts, more disk; "
+                 "load the overlay module, or use a data directory that overlayfs accepts");
+}
+
+Finding check_cgroups() {
+  auto layout = detect_cgroup_layout(real_system());
+  Finding f;
+  f.what = "cgroups";
+  if (!layout) {
+    f.detail = layout.error().message;
+    f.advice = "resource limits and statistics are not available, and pods cannot run";
+    return f;
+  }
+  std::string missing;
+  for (const char* c : {"cpu", "memory", "pids"}) {
+    if (!layout->has(c)) missing += std::string(missing.empty() ? "" : ", ") + c;
+  }
+  bool v1 = std::any_of(layout->hierarchies.begin(), layout->hierarchies.end(),
+                        [](const auto& h) { return !h.unified; });
+  f.detail = layout->unified() ? "version 2" : (v1 ? "version 1" : "hybrid");
+  f.ok = missing.empty();
+  if (!f.ok) {
+    f.detail += ", without " + missing;
+    f.advice = "limits on " + missing +
+               " have no effect; enable the controllers (cgroup_enable=memory on the kernel's "
+               "command line is what some boards need)";
+    return f;
+  }
+  const auto& h = layout->hierarchies.front();
+  std::string probe = h.mount_point + h.own_path + "/skiff-check-" + std::to_string(::getpid());
+  int r = real_system().make_directory(probe.c_str(), 0755);
+  if (r == 0) real_system().remove_directory(probe.c_str());
+  if (r < 0) {
+    f.ok = false;
+    f.detail += ", not writable: " + std::string(error_text(r));
+    f.advice = "pods cannot run: start skiff as root, or delegate a writable cgroup to it";
+  }
+  return f;
+}
+
+Finding check_seccomp() {
+  int error = in_child([] {
+    // An empty filter: allow everything.
+    sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+    sock_fprog program{1, &allow};
+    if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return errno;
+    int r = real_system().load_seccomp(program, 0);
+    return r < 0 ? -r : 0;
+  });
+  return finding("seccomp", error, "filters can be loaded",
+                 "containers run without system-call filter; use a kernel with "
+                 "CONFIG_SECCOMP_FILTER");
+}
+
+Finding check_nftables() {
+  int error = in_child([] {
+    int fd = ::socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+    if (fd < 0) return errno;
+    // NFT_MSG_GETGEN (type 0x0a10): answered by any kernel with nf_tables.
+    struct {
+      nlmsghdr header;
+      unsigned char family, version;
+      unsigned short resource;
+    } request{};
+    request.header.nlmsg_len = sizeof request;
+    request.header.nlmsg_type = 0x0a10;
+    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+    if (::send(fd, &request, sizeof request, 0) < 0) return errno;
+    alignas(nlmsghdr) char reply[512];
+    ssize_t n = ::recv(fd, reply, sizeof reply, 0);
+    if (n < static_cast<ssize_t>(sizeof(nlmsghdr))) return EPROTO;
+    auto* header = reinterpret_cast<const nlmsghdr*>(reply);
+    if (header->nlmsg_type != NLMSG_ERROR) return 0;
+    int status = 0;
+    std::memcpy(&status, reply + sizeof(nlmsghdr), sizeof status);
+    return -status;
+  });
+  return finding("nftables", error, "the kernel answers",
+                 "services fall back to a userspace balancer and network policies have no effect; "
+                 "load nf_tables and give skiff CAP_NET_ADMIN");
+}
+
+Finding check_forwarding() {
+  std::string text;
+  int r = real_system().read_file("/proc/sys/net/ipv4/ip_forward", text);
+  bool on = r >= 0 && text.starts_with('1');
+  // skiff switches it on itself where it may.
+  bool may = on || ::access("/proc/sys/net/ipv4/ip_forward", W_OK) == 0;
+  Finding f;
+  f.what = "ip_forward";
+  f.ok = may;
+  f.detail = on ? "on" : (may ? "off; skiff switches it on" : "off and not writable");
+  if (!may) f.advice = "pods reach nothing beyond their node: set sysctl net.ipv4.ip_forward=1";
+  return f;
+}
+
+Finding check_mount_calls() {
+  int error = in_child([] {
+    int fd = real_system().open_tree(AT_FDCWD, "/proc", 1 /* OPEN_TREE_CLONE */);
+    return fd < 0 ? -fd : 0;
+  });
+  return finding("mount descriptors", error, "open_tree works (Linux 5.12 or later is needed)",
+                 "containers cannot be started: skiff needs Linux 5.12 or later and CAP_SYS_ADMIN");
+}
+
+Finding check_capabilities() {
+  Finding f;
+  f.what = "capabilities";
+  CapabilitySet missing = default_capabilities() & ~bounding_capabilities();
+  f.ok = missing == 0 && ::geteuid() == 0;
+  f.detail = ::geteuid() == 0 ? "root" : "user " + std::to_string(::geteuid());
+  for (int i = 0; i < 64; ++i) {
+    if (((missing >> static_cast<unsigned>(i)) & 1U) != 0) {
+      f.detail += ", without " + std::string(capability_name(i));
+    }
+  }
+  if (!f.ok) {
+    f.advice = ::geteuid() == 0 ? "containers run without those capabilities"
+                                : "pods cannot run: start skiff as root";
+  }
+  return f;
+}
+
+}  // namespace
+
+std::vector<Finding> check_host() {
+  return {check_capabilities(), check_namespaces(), check_user_namespaces(),
+          check_mount_calls(),  check_overlay(),    check_cgroups(),
+          check_seccomp(),      check_nftables(),   check_forwarding()};
+}
+
+}  // namespace skiff::sys
