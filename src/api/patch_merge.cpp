@@ -1,4 +1,5 @@
 // JSON merge patch, RFC 7396.
+#include "member_index.hpp"
 #include "skiff/api/patch.hpp"
 
 namespace skiff::api {
@@ -11,11 +12,12 @@ void merge(Value& target, const Value& patch) {
     return;
   }
   if (!target.is_object()) target = Value::object();
+  MemberIndex members(target);
   for (const Member& m : patch.members()) {
     if (m.value.is_null()) {
-      target.erase(m.name);
+      members.erase(m.name);
     } else {
-      merge(target.member(m.name), m.value);
+      merge(members.member(m.name), m.value);
     }
   }
 }
