@@ -89,9 +89,10 @@ struct WatchOptions {
 
 // A committed (or, on a dry run, merely computed) write.
 struct Written {
-  ItemPtr item;          // in the served version; null when nothing is to be shown
+  ItemPtr item;          // in the served version; of a removed object its last state
   bool created = false;  // PUT and POST answer 201
-  bool removed = false;  // delete: the object is gone, not merely marked
+  bool removed = false;  // the object is gone, not merely marked
+  bool brief = false;    // DELETE answers with a Status about the object, not with the object
 };
 
 struct Listing {
@@ -150,8 +151,6 @@ struct Options {
   std::string advertise_address;
   int advertise_port = 6443;
   Duration event_ttl = std::chrono::hours(1);
-  // Superseded versions stay readable at least this long.
-  Duration history = std::chrono::minutes(5);
   TokenIssuer* tokens = nullptr;  // serviceaccounts/token answers 404 without one; outlives this
 };
 
@@ -163,8 +162,8 @@ class Registry {
   Registry& operator=(const Registry&) = delete;
 
   // Rebuilds the address and port allocators, writes what every cluster has (namespaces, the
-  // kubernetes Service, priority classes, RBAC defaults) in one commit, and spawns event expiry and
-  // compaction in `group`. Call once, before anything else; `group` is joined before this dies.
+  // kubernetes Service, priority classes, RBAC defaults) in one commit, and spawns event expiry in
+  // `group`. Call once, before anything else; `group` is joined before this dies.
   Task<Result<void>> start(TaskGroup& group);
 
   // Writes.
@@ -189,7 +188,8 @@ class Registry {
   };
   Task<std::vector<Result<Written>>> batch(std::vector<Write> writes, WriteContext context);
 
-  // Reads.
+  // Reads. A continue token that has expired is refused with a cause "Continue", whose message is
+  // a token that leads on without consistency.
   Result<ItemPtr> get(const Target& target, const ReadOptions& options = {}) const;
   Result<Listing> list(const Target& target, const ReadOptions& options) const;
   Result<std::unique_ptr<Watcher>> watch(const Target& target, const WatchOptions& options);

@@ -1,0 +1,19 @@
+#include "core.hpp"
+
+#include "keys.hpp"
+
+namespace skiff::registry {
+
+ItemPtr Core::find(std::string_view group, std::string_view plural, std::string_view ns,
+                   std::string_view name) const {
+  auto found = store.get(keys::of(group, plural, ns, name));
+  return found ? std::move(*found) : nullptr;
+}
+
+std::vector<ItemPtr> Core::all(std::string_view group, std::string_view plural,
+                               std::string_view ns) const {
+  auto page = store.range(store::Range::prefix(keys::of(group, plural, ns, "")));
+  return page ? std::move(page->items) : std::vector<ItemPtr>();
+}
+
+}  // namespace skiff::registry

@@ -1,0 +1,19 @@
+// LIST and GET, and the Scale an object is seen through.
+#pragma once
+
+#include "core.hpp"
+
+namespace skiff::registry {
+
+Result<ItemPtr> read_one(const Core& core, const Target& target, const ReadOptions& options);
+Result<Listing> read_list(const Core& core, const Target& target, const ReadOptions& options);
+Result<std::unique_ptr<Watcher>> start_watch(Core& core, const Target& target,
+                                             const WatchOptions& options);
+
+// A resourceVersion as given by a client: empty text is 0. bad_request when it is no number.
+Result<Revision> parse_revision(std::string_view text);
+
+// The autoscaling/v1 Scale of a workload.
+ItemPtr scale_of(const api::Resource& resource, const ItemPtr& item);
+
+}  // namespace skiff::registry
