@@ -1,5 +1,6 @@
-// Looks things up in JSON bytes without parsing them. Only for documents the registry encoded
-// itself: well-formed, no white space between tokens, member names without escapes.
+// Looks things up in JSON bytes without parsing them and without allocating. Only for documents the
+// registry encoded itself: well-formed, no white space between tokens, member names without
+// escapes.
 #pragma once
 
 #include <optional>
