@@ -11,7 +11,7 @@
 namespace skiff::api {
 
 // Errors gathered while validating: each becomes a cause of a 422 Status, worded as upstream words
-// it: `spec.replicas: Invalid value: -1: must be greater than or equal to 0`.
+// it: field `spec.replicas`, message `Invalid value: -1: must be greater than or equal to 0`.
 class FieldErrors {
  public:
   void required(std::string field, std::string detail = "");
@@ -25,10 +25,13 @@ class FieldErrors {
   void type_invalid(std::string field, const Value& value, std::string detail);
   bool empty() const noexcept { return causes_.empty(); }
   std::span<const Cause> causes() const noexcept { return causes_; }
-  // `Deployment.apps "web" is invalid: [...]`, Code::invalid with details.
+  // `Deployment.apps "web" is invalid: spec.replicas: Invalid value: ...`, several as `[a, b]`;
+  // Code::invalid with details. Not for an empty list.
   Error to_error(std::string_view group, std::string_view kind, std::string_view name) const;
 
  private:
+  // The same message for the same field is kept once.
+  void add(std::string_view reason, std::string field, std::string message);
   std::vector<Cause> causes_;
 };
 
@@ -37,15 +40,21 @@ class FieldErrors {
 // DeploymentSpec.spec.replicas of type int32`); names match exactly; unknown fields are removed and
 // reported (`unknown field "spec.foo"`) in `unknown`; explicit nulls are dropped; times, quantities
 // and int-or-strings are checked and canonicalised.
+// What remains is in the form Go would encode: members in the schema's order, map keys sorted,
+// empty optional members left out, structs that are not pointers always there (`"resources":{}`).
+// `unknown` may be null; it receives at most 100. `doc` is unspecified after an error.
 Result<void> decode(const Type& type, Value& doc, std::vector<std::string>* unknown);
 
 // Fills defaults, as upstream's versioned defaulting does for this kind (schema defaults, then the
-// hand-written ones that depend on other fields).
+// hand-written ones that depend on other fields). `doc` has been decoded. Doing it twice changes
+// nothing more. What needs the cluster's state (addresses, IP families) is the registry's to fill.
 void apply_defaults(const Resource& resource, Value& doc);
 
-// Required fields, enums, formats, ranges, list-map key uniqueness, metadata rules, then the kind's
-// own cross-field rules. `old` is null on create; on update immutability is checked too.
-// `subresource` is "" or e.g. "status".
+// Metadata rules, then required fields, enums, formats and ranges, then the kind's own cross-field
+// rules. `doc` has been decoded and defaulted and has its name. `old` is null on create; on update
+// immutability is checked too. `subresource` is "" or "status" (then only the status is checked),
+// or of pods "ephemeralcontainers" or "resize". Without it, a status that has its own subresource
+// is not looked at.
 void validate(const Resource& resource, const Value& doc, const Value* old,
               std::string_view subresource, FieldErrors& errors);
 

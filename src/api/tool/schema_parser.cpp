@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <fstream>
 #include <set>
 
@@ -108,7 +107,6 @@ class Parser {
   void enumeration(const std::vector<std::string>& w) {
     std::vector<std::string> values;
     for (std::size_t i = 2; i < w.size(); ++i) values.push_back(unquote(w[i]));
-    std::sort(values.begin(), values.end());  // the order upstream lists them in messages
     if (!schema_.enums.emplace(package_ + "." + w[1], values).second) fail(where_, "enum twice");
   }
 
