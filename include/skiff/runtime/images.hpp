@@ -31,6 +31,10 @@
 #include "skiff/base/env.hpp"
 #include "skiff/base/result.hpp"
 
+namespace skiff::api {
+class Value;
+}
+
 namespace skiff::runtime {
 
 // "host[:port]/path/name:tag@sha256:...". A name whose first component has no dot and no colon and
@@ -70,6 +74,9 @@ struct Image {
   bool pinned = false;              // built in: cannot be removed
 };
 
+// {"id", "tags", "digests", "size", "pinned"}: what `skiff image ls` and the node API speak.
+api::Value to_value(const Image& image);
+
 // Limits against hostile archives (zip bombs and the like).
 struct UnpackLimits {
   std::uint64_t layer_bytes = 16ULL << 30;  // unpacked
@@ -82,12 +89,14 @@ struct UnpackLimits {
 struct RegistrySettings {
   bool plain_http = false;  // loopback hosts always try plain HTTP as well
   bool skip_tls_verify = false;
-  std::string ca_file;  // PEM, beside the system's
+  std::string ca_file;  // PEM; trusted instead of the system's CAs
 };
 
 struct ImageOptions {
-  std::string root;              // DATA_DIR/images
-  std::string default_registry;  // for short names; "" (the default): they must be present locally
+  std::string root;  // DATA_DIR/images
+  // For short names; "" (the default): they must be present locally. Names of one component are
+  // looked for under "library/", as the reference grammar has it.
+  std::string default_registry;
   std::map<std::string, RegistrySettings> registries;  // by "host[:port]"
   std::string architecture;                            // GOARCH; "" is this machine's
   UnpackLimits limits;
@@ -161,8 +170,9 @@ class ImageStore {
   // Bytes used by unpacked layers (the kubelet's image file system figure).
   std::uint64_t used_bytes() const noexcept;
 
+  struct State;  // private to the room
+
  private:
-  struct State;
   std::shared_ptr<State> state_;
 };
 
