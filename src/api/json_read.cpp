@@ -74,6 +74,12 @@ class Reader {
     return fail("invalid character " + quote_byte(*p_) + " " + std::string(context));
   }
 
+  // The same inside a token, where Go's scanner takes the end of the input for a blank.
+  bool fail_in(std::string_view context) {
+    return fail("invalid character " + quote_byte(p_ == end_ ? ' ' : *p_) + " " +
+                std::string(context));
+  }
+
   const char* begin_;
   const char* p_;
   const char* end_;
@@ -260,7 +266,7 @@ bool Reader::scalar(Value& out) {
 bool Reader::literal(std::string_view word, Value v, Value& out) {
   for (const char c : word) {
     if (p_ == end_ || *p_ != c) {
-      return fail_at("in literal " + std::string(word) + " (expecting '" + c + "')");
+      return fail_in("in literal " + std::string(word) + " (expecting '" + c + "')");
     }
     ++p_;
   }
@@ -272,7 +278,7 @@ bool Reader::number(Value& out) {
   const char* start = p_;
   const bool negative = *p_ == '-';
   if (negative) ++p_;
-  if (p_ == end_ || !is_digit(*p_)) return fail_at("in numeric literal");
+  if (p_ == end_ || !is_digit(*p_)) return fail_in("in numeric literal");
   const char* digits = p_;
   std::uint64_t magnitude = 0;
   if (*p_ == '0') {
@@ -287,14 +293,14 @@ bool Reader::number(Value& out) {
   if (p_ != end_ && *p_ == '.') {
     integral = false;
     ++p_;
-    if (p_ == end_ || !is_digit(*p_)) return fail_at("after decimal point in numeric literal");
+    if (p_ == end_ || !is_digit(*p_)) return fail_in("after decimal point in numeric literal");
     while (p_ != end_ && is_digit(*p_)) ++p_;
   }
   if (p_ != end_ && (*p_ == 'e' || *p_ == 'E')) {
     integral = false;
     ++p_;
     if (p_ != end_ && (*p_ == '+' || *p_ == '-')) ++p_;
-    if (p_ == end_ || !is_digit(*p_)) return fail_at("in exponent of numeric literal");
+    if (p_ == end_ || !is_digit(*p_)) return fail_in("in exponent of numeric literal");
     while (p_ != end_ && is_digit(*p_)) ++p_;
   }
   if (!integral || count > 18) return big_number(start, integral, out);
@@ -373,8 +379,7 @@ bool Reader::string_slow(const char* start, std::string_view& out) {
 }
 
 bool Reader::escape(std::string& out) {
-  if (p_ == end_) return fail_at("");
-  const char c = *p_;
+  const char c = p_ == end_ ? '\0' : *p_;
   switch (c) {
     case '"':
     case '\\':
@@ -416,7 +421,7 @@ bool Reader::escape(std::string& out) {
       return true;
     }
     default:
-      return fail_at("in string escape code");
+      return fail_in("in string escape code");
   }
   ++p_;
   return true;
@@ -432,7 +437,7 @@ bool Reader::hex4(std::uint32_t& unit) {
     } else if ((c >= 'a' && c <= 'f') || (c >= 'A' && c <= 'F')) {
       digit = static_cast<std::uint32_t>((c | 0x20) - 'a') + 10;
     } else {
-      return fail_at("in \\u hexadecimal character escape");
+      return fail_in("in \\u hexadecimal character escape");
     }
     unit = unit << 4U | digit;
   }

@@ -1,8 +1,10 @@
 // Value to JSON text. Written through a small buffer, so that a scalar costs a few stores and no
 // check of the string's capacity.
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
+#include <cstdlib>
 #include <cstring>
 
 #include "json_text.hpp"
@@ -184,17 +186,34 @@ char* write_double(char* out, double v) noexcept {
     std::memcpy(out, "null", 4);
     return out + 4;
   }
-  const double magnitude = std::fabs(v);
-  if (magnitude == 0 || (magnitude >= 1e-6 && magnitude < 1e21)) {
-    return std::to_chars(out, out + 32, v, std::chars_format::fixed).ptr;
+  // "-d.ddde+XX": the digits are right, only their layout is Go's.
+  char text[32];
+  char* end = std::to_chars(text, text + sizeof text, v, std::chars_format::scientific).ptr;
+  char* e = std::find(text, end, 'e');
+  int exponent = 0;
+  std::from_chars(e[1] == '+' ? e + 2 : e + 1, end, exponent);
+  if (v != 0 && (exponent < -6 || exponent >= 21)) {
+    out = std::copy(text, e, out);
+    *out++ = 'e';
+    *out++ = exponent < 0 ? '-' : '+';
+    return std::to_chars(out, out + 4, std::abs(exponent)).ptr;
   }
-  char* end = std::to_chars(out, out + 32, v, std::chars_format::scientific).ptr;
-  // Go writes e-7 where C writes e-07.
-  if (end - out >= 4 && end[-4] == 'e' && end[-3] == '-' && end[-2] == '0') {
-    end[-2] = end[-1];
-    --end;
+  if (*text == '-') *out++ = '-';
+  char digits[24];
+  char* last = std::remove_copy_if(text, e, digits, [](char c) { return c == '.' || c == '-'; });
+  const auto count = static_cast<int>(last - digits);
+  if (exponent < 0) {
+    *out++ = '0';
+    *out++ = '.';
+    out = std::fill_n(out, -exponent - 1, '0');
+    return std::copy(digits, last, out);
   }
-  return end;
+  const int whole = std::min(count, exponent + 1);
+  out = std::copy(digits, digits + whole, out);
+  out = std::fill_n(out, exponent + 1 - whole, '0');
+  if (whole == count) return out;
+  *out++ = '.';
+  return std::copy(digits + whole, last, out);
 }
 
 std::string quote_byte(char byte) {

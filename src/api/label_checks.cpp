@@ -45,7 +45,7 @@ bool is_subdomain(std::string_view s) noexcept {
 }
 
 std::string too_long(std::size_t max) {
-  return "must be no more than " + std::to_string(max) + " characters";
+  return "must be no more than " + std::to_string(max) + " bytes";
 }
 
 }  // namespace
@@ -57,7 +57,7 @@ std::vector<std::string> label_key_errors(std::string_view key) {
   if (slash != std::string_view::npos) {
     name = key.substr(slash + 1);
     if (name.find('/') != std::string_view::npos) {
-      errors.push_back("a qualified name " + std::string(kNameRule) +
+      errors.push_back("a valid label key " + std::string(kNameRule) +
                        " with an optional DNS subdomain prefix and '/' (e.g. "
                        "'example.com/MyName')");
       return errors;

@@ -52,16 +52,18 @@ class Merger {
   bool on_server_;
 };
 
-// What a document may not contain: directives (with what `$patch: delete` stands in) and nulls.
-// False when nothing is left of `v`.
-bool strip(Value& v) {
+// Takes from `v` what a document may not contain: nulls and directives. Where there was nothing to
+// merge with, what carries a $patch goes as a whole (`drop`); false when that is `v` itself.
+bool strip(Value& v, bool drop) {
   if (v.is_array()) {
-    std::erase_if(v.mutable_items(), [](Value& item) { return item.has(kPatch) || !strip(item); });
+    std::erase_if(v.mutable_items(),
+                  [drop](Value& item) { return (drop && item.has(kPatch)) || !strip(item, drop); });
   } else if (v.is_object()) {
-    if (is_delete(v)) return false;
-    std::erase_if(v.mutable_members(), [](Member& m) {
+    if (drop && is_delete(v)) return false;
+    std::erase_if(v.mutable_members(), [drop](Member& m) {
       return m.value.is_null() || m.name == kPatch || m.name == kRetainKeys ||
-             has_prefix(m.name, kSetOrder) || has_prefix(m.name, kDeleteFrom) || !strip(m.value);
+             has_prefix(m.name, kSetOrder) || has_prefix(m.name, kDeleteFrom) ||
+             !strip(m.value, drop);
     });
   }
   return true;
@@ -117,6 +119,34 @@ Result<Value> arrange(std::vector<Value> merged, const Order& wanted, const Orde
   }
   std::move(other, others.end(), std::back_inserter(out));
   return Value::array(std::move(out));
+}
+
+// Which order counts as that of the live list: without what the patch deletes, and with what it
+// adds in the places that became free. (Upstream's lists share memory; clients see the effect.)
+Order order_before(const Value* live, const Value* added, std::string_view merge_key) {
+  std::vector<std::string> names;
+  if (live == nullptr) return Order(std::move(names), merge_key);
+  std::set<std::string> deleted;
+  if (added != nullptr) {
+    for (const Value& v : added->items()) {
+      if (is_delete(v)) deleted.insert(identity(v, merge_key));
+    }
+  }
+  std::set<std::string> known;
+  for (const Value& v : live->items()) {
+    std::string name = identity(v, merge_key);
+    if (deleted.contains(name)) continue;
+    known.insert(name);
+    names.push_back(std::move(name));
+  }
+  if (added != nullptr) {
+    for (const Value& v : added->items()) {
+      if (names.size() >= live->size()) break;
+      std::string name = identity(v, merge_key);
+      if (!v.has(kPatch) && known.insert(name).second) names.push_back(std::move(name));
+    }
+  }
+  return Order(std::move(names), merge_key);
 }
 
 Result<Value> Merger::object(Value original, Value patch, const Type* type) {
@@ -223,8 +253,8 @@ Result<void> Merger::ordered_list(Value& original, Value& patch, const Type* typ
   SKIFF_TRY(const Strategy strategy, strategy_of(type, name));
   if (added != nullptr) SKIFF_CHECK(check_order(*added, order, strategy.merge_key));
 
-  const Order before(live != nullptr ? live->items() : std::span<const Value>(),
-                     strategy.merge_key);
+  if (!strategy.merge_key.empty()) SKIFF_CHECK(check_maps(order.items(), strategy.merge_key));
+  const Order before = order_before(live, added, strategy.merge_key);
   Value merged = live != nullptr ? std::move(*live) : Value::array();
   if (added != nullptr) {
     Value elements = std::move(*added);
@@ -238,14 +268,14 @@ Result<void> Merger::ordered_list(Value& original, Value& patch, const Type* typ
   SKIFF_TRY(Value arranged,
             arrange(std::move(merged.mutable_items()), Order(order.items(), strategy.merge_key),
                     before, strategy.merge_key));
-  if (on_server_) strip(arranged);
+  if (on_server_) strip(arranged, true);
   original.set(name, std::move(arranged));
   return {};
 }
 
 // What the original has nothing to merge with is taken over.
 void Merger::take(MemberIndex& original, std::string_view name, Value patch) const {
-  if (on_server_ && !strip(patch)) {
+  if (on_server_ && !strip(patch, true)) {
     original.erase(name);
   } else {
     original.member(name) = std::move(patch);
@@ -282,7 +312,7 @@ Result<void> Merger::member(MemberIndex& original, const Type* type, std::string
 Result<Value> Merger::list(Value original, Value patch, const Strategy& strategy, bool deletes) {
   if (!strategy.merge) {
     if (deletes) return original;
-    if (on_server_) strip(patch);
+    if (on_server_) strip(patch, false);
     return patch;
   }
   SKIFF_TRY(const Elements kind, elements_of(original.items(), patch.items()));
@@ -336,7 +366,7 @@ Result<void> Merger::special_elements(List& original, List& patch,
     original = std::move(patch);
     patch.clear();
     if (on_server_) {
-      for (Value& v : original) strip(v);
+      for (Value& v : original) strip(v, false);
     }
   } else if (!deleted.empty()) {
     std::erase_if(original,
@@ -358,7 +388,7 @@ Result<void> Merger::merge_maps(List& original, List patch, const Strategy& stra
         places.emplace(identity(element, strategy.merge_key), original.size());
     if (added) {
       original.push_back(std::move(element));
-      if (on_server_) strip(original.back());
+      if (on_server_) strip(original.back(), true);
       continue;
     }
     Value& live = original[found->second];

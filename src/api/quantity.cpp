@@ -161,52 +161,89 @@ std::string binary_text(Wide units) {
   return out + kSuffix[power] + "i";
 }
 
+// A quantity's text, taken apart.
+struct Parts {
+  bool negative = false;
+  std::string_view num;    // digits before the point, without leading zeros
+  std::string_view denom;  // and after it
+  Suffix suffix;
+};
+
+Result<Parts> split(std::string_view text) {
+  Parts parts;
+  if (!text.empty() && (text[0] == '-' || text[0] == '+')) {
+    parts.negative = text[0] == '-';
+    text.remove_prefix(1);
+  }
+  auto digits_of = [&text] {
+    std::size_t n = 0;
+    while (n < text.size() && is_digit(text[n])) ++n;
+    const std::string_view digits = text.substr(0, n);
+    text.remove_prefix(n);
+    return digits;
+  };
+  parts.num = digits_of();
+  const bool whole = !parts.num.empty();
+  while (!parts.num.empty() && parts.num[0] == '0') parts.num.remove_prefix(1);
+  if (!text.empty() && text[0] == '.') {
+    text.remove_prefix(1);
+    parts.denom = digits_of();
+  }
+  if (!whole && parts.denom.empty()) return wrong_format();
+  const auto suffix = parse_suffix(text);
+  if (!suffix) {
+    if (!suffix_shaped(text)) return wrong_format();
+    return Error{Code::bad_request, "unable to parse quantity's suffix"};
+  }
+  parts.suffix = *suffix;
+  return parts;
+}
+
+// Upstream writes some quantities back as they were read, although they are not canonical ("1E3",
+// "1.500", "007"): those it parses on its fast path and takes for canonical by their last digits.
+bool kept_as_written(const Parts& p) {
+  const auto num = static_cast<std::int64_t>(std::max<std::size_t>(p.num.size(), 1));
+  const auto denom = static_cast<std::int64_t>(p.denom.size());
+  const std::string digits = std::string(p.num.empty() ? "0" : p.num) + std::string(p.denom);
+  if (p.suffix.format == Quantity::Format::binary_si) {
+    if (denom > 0 || 15 - num - p.suffix.binary * 3 / 10 - 1 < 0) return false;
+    std::uint64_t value = 0;
+    std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    return (value & 7U) != 0;
+  }
+  const std::int64_t scale = p.suffix.decimal - denom;
+  return num + denom <= 18 && scale >= -kNanoDigits && scale % 3 == 0 && digits[0] != '0' &&
+         !digits.ends_with("000");
+}
+
 }  // namespace
 
 Result<Quantity> Quantity::parse(std::string_view text) {
-  std::string_view rest = text;
-  bool negative = false;
-  if (!rest.empty() && (rest[0] == '-' || rest[0] == '+')) {
-    negative = rest[0] == '-';
-    rest.remove_prefix(1);
-  }
-  auto digits_of = [&rest] {
-    std::size_t n = 0;
-    while (n < rest.size() && is_digit(rest[n])) ++n;
-    const std::string_view digits = rest.substr(0, n);
-    rest.remove_prefix(n);
-    return digits;
-  };
-  const std::string_view num = digits_of();
-  std::string_view denom;
-  if (!rest.empty() && rest[0] == '.') {
-    rest.remove_prefix(1);
-    denom = digits_of();
-  }
-  if (num.empty() && denom.empty()) return wrong_format();
-  const auto suffix = parse_suffix(rest);
-  if (!suffix) {
-    if (!suffix_shaped(rest)) return wrong_format();
-    return Error{Code::bad_request, "unable to parse quantity's suffix"};
-  }
-
+  SKIFF_TRY(const Parts parts, split(text));
   Digits digits;
-  digits.add(num);
-  digits.add(denom);
-  const std::int64_t scale =
-      digits.dropped - static_cast<std::int64_t>(denom.size()) + suffix->decimal + kNanoDigits;
-  const auto nanos = scaled(digits.value, digits.sticky, scale, suffix->binary);
+  digits.add(parts.num);
+  digits.add(parts.denom);
+  const std::int64_t scale = digits.dropped - static_cast<std::int64_t>(parts.denom.size()) +
+                             parts.suffix.decimal + kNanoDigits;
+  const auto nanos = scaled(digits.value, digits.sticky, scale, parts.suffix.binary);
   Quantity q;
-  q.format_ = suffix->format;
-  if (suffix->format == Format::binary_si) {
+  q.format_ = parts.suffix.format;
+  if (q.format_ == Format::binary_si) {
     q.nanos_ = nanos && *nanos < kBinaryMax ? *nanos : kBinaryMax;
     if (q.nanos_ > 0 && q.nanos_ < kNanosPerUnit) q.format_ = Format::decimal_si;
   } else {
     if (!nanos) return Error{Code::bad_request, "unable to parse numeric part of quantity"};
     q.nanos_ = *nanos;
   }
-  if (negative) q.nanos_ = -q.nanos_;
+  if (parts.negative) q.nanos_ = -q.nanos_;
   return q;
+}
+
+Result<std::string> Quantity::canonicalize(std::string_view text) {
+  SKIFF_TRY(const Parts parts, split(text));
+  if (kept_as_written(parts)) return std::string(text);
+  SKIFF_TRY(const Quantity q, parse(text));
+  return q.to_string();
 }
 
 Quantity Quantity::of(std::int64_t value, Format format) {

@@ -27,18 +27,14 @@ Result<std::string> unescape(std::string_view text) {
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '\\') {
-      if (i + 1 == text.size()) {
-        return bad("invalid field selector: unfinished escape sequence in \"" + std::string(text) +
-                   "\"");
-      }
       ++i;
-      if (text[i] != '\\' && text[i] != ',' && text[i] != '=') {
-        return bad("invalid field selector: invalid escape sequence in \"" + std::string(text) +
-                   "\": '\\" + text[i] + "'");
+      if (i == text.size() || (text[i] != '\\' && text[i] != ',' && text[i] != '=')) {
+        return bad("invalid field selector: invalid escape sequence: " +
+                   std::string(text.substr(i - 1, 2)));
       }
     } else if (text[i] == ',' || text[i] == '=') {
-      return bad("invalid field selector: unescaped character '" + std::string(1, text[i]) +
-                 "' in \"" + std::string(text) + "\"");
+      return bad("invalid field selector: unescaped character in value: " +
+                 std::to_string(static_cast<int>(text[i])));
     }
     out += text[i];
   }
@@ -75,7 +71,9 @@ const Value* at_path(const Value& object, std::string_view path) {
 
 Result<FieldSelector> FieldSelector::parse(std::string_view text) {
   FieldSelector selector;
-  for (const std::string_view term : split_terms(text)) {
+  auto terms = split_terms(text);
+  std::sort(terms.begin(), terms.end());
+  for (const std::string_view term : terms) {
     if (term.empty()) continue;
     // The operator is the first `!=`, `==` or `=` of the term.
     const auto at = term.find('=');
@@ -89,6 +87,7 @@ Result<FieldSelector> FieldSelector::parse(std::string_view text) {
     std::string_view value = term.substr(at + 1);
     if (r.equal && !value.empty() && value[0] == '=') value.remove_prefix(1);
     SKIFF_TRY(r.value, unescape(value));
+    if (r.field.empty() && r.value.empty()) continue;
     selector.requirements_.push_back(std::move(r));
   }
   return selector;

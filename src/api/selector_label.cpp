@@ -17,9 +17,9 @@ std::string quoted(std::string_view s) { return "'" + std::string(s) + "'"; }
 
 std::string join(const std::vector<std::string>& parts, std::string_view separator) {
   std::string out;
-  for (const std::string& part : parts) {
-    if (!out.empty()) out += separator;
-    out += part;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    if (i > 0) out += separator;
+    out += parts[i];
   }
   return out;
 }
@@ -32,11 +32,14 @@ std::optional<std::int64_t> to_int(std::string_view s) noexcept {
   return v;
 }
 
-Result<void> check_key(std::string_view path, std::string_view key) {
-  const auto errors = label_key_errors(key);
-  if (errors.empty()) return {};
-  return bad(std::string(path) + ": Invalid value: " + to_json(Value(key)) + ": " +
-             join(errors, "; "));
+// One problem as it is, several in brackets: as upstream joins them.
+Result<void> refuse(const std::vector<std::string>& problems) {
+  if (problems.empty()) return {};
+  return bad(problems.size() == 1 ? problems[0] : "[" + join(problems, ", ") + "]");
+}
+
+std::string invalid(std::string_view path, const Value& value, std::string_view why) {
+  return std::string(path) + ": Invalid value: " + to_json(value) + ": " + std::string(why);
 }
 
 enum class Token : std::uint8_t {
@@ -106,7 +109,7 @@ class Parser {
 
   Item lex() {
     while (at_ < text_.size() && is_space(text_[at_])) ++at_;
-    if (at_ == text_.size() || text_[at_] == '\0') return {};
+    if (at_ == text_.size()) return {};
     const std::size_t start = at_;
     if (is_special(text_[at_])) {
       const bool two = at_ + 1 < text_.size() && text_[at_ + 1] == '=';
@@ -114,8 +117,7 @@ class Parser {
       at_ += two && (c == '=' || c == '!') ? 2 : 1;
       return {symbol(c, at_ - start == 2), text_.substr(start, at_ - start)};
     }
-    while (at_ < text_.size() && text_[at_] != '\0' && !is_space(text_[at_]) &&
-           !is_special(text_[at_])) {
+    while (at_ < text_.size() && !is_space(text_[at_]) && !is_special(text_[at_])) {
       ++at_;
     }
     const std::string_view word = text_.substr(start, at_ - start);
@@ -148,7 +150,8 @@ class Parser {
     if (negated) take();
     const Item key = take();
     if (!is_value(key.token)) return bad("found " + quoted(key.text) + ", expected: identifier");
-    SKIFF_CHECK(check_key("<nil>", key.text));
+    const auto wrong = label_key_errors(key.text);
+    if (!wrong.empty()) return bad(invalid("<nil>", key.text, join(wrong, "; ")));
     r.key = key.text;
     if (negated || next_.token == Token::end || next_.token == Token::comma) {
       r.op = negated ? Operator::not_exists : Operator::exists;
@@ -212,6 +215,9 @@ class Parser {
       if (item.token != Token::comma) {
         return bad("found " + quoted(item.text) + ", expected: ',' or ')'");
       }
+      if (!is_value(next_.token) && next_.token != Token::comma && next_.token != Token::close) {
+        return bad("found " + quoted(next_.text) + ", expected: ',', or identifier");
+      }
     }
     std::sort(values.begin(), values.end());
     values.erase(std::unique(values.begin(), values.end()), values.end());
@@ -240,43 +246,44 @@ Result<Operator> operator_of(std::string_view name) {
 }  // namespace
 
 Result<void> LabelSelector::check(const Requirement& r) {
-  SKIFF_CHECK(check_key("key", r.key));
+  std::vector<std::string> problems;
+  const auto wrong_key = label_key_errors(r.key);
+  if (!wrong_key.empty()) problems.push_back(invalid("key", r.key, join(wrong_key, "; ")));
   const auto wrong_values = [&](std::string_view why) {
     Value values = Value::array();
     for (const std::string& v : r.values) values.push_back(v);
-    return bad("values: Invalid value: " + to_json(values) + ": " + std::string(why));
+    problems.push_back(invalid("values", values, why));
   };
+  const auto place = [](std::size_t i) { return "values[" + std::to_string(i) + "]"; };
   switch (r.op) {
     case Operator::in:
     case Operator::not_in:
       if (r.values.empty()) {
-        return wrong_values("for 'in', 'notin' operators, values set can't be empty");
+        wrong_values("for 'in', 'notin' operators, values set can't be empty");
       }
       break;
     case Operator::exists:
     case Operator::not_exists:
-      if (!r.values.empty()) {
-        return wrong_values("values set must be empty for exists and does not exist");
-      }
+      if (!r.values.empty()) wrong_values("values set must be empty for exists and does not exist");
       break;
     case Operator::greater:
     case Operator::less:
       if (r.values.size() != 1) {
-        return wrong_values("for 'Gt', 'Lt' operators, exactly one value is required");
+        wrong_values("for 'Gt', 'Lt' operators, exactly one value is required");
       }
-      if (!to_int(r.values[0])) {
-        return bad("values[0]: Invalid value: " + to_json(Value(r.values[0])) +
-                   ": for 'Gt', 'Lt' operators, the value must be an integer");
+      for (std::size_t i = 0; i < r.values.size(); ++i) {
+        if (to_int(r.values[i])) continue;
+        problems.push_back(invalid(place(i), r.values[i],
+                                   "for 'Gt', 'Lt' operators, the value must be an integer"));
       }
-      return {};
+      break;
   }
   for (std::size_t i = 0; i < r.values.size(); ++i) {
     const auto errors = label_value_errors(r.values[i]);
     if (errors.empty()) continue;
-    return bad("values[" + std::to_string(i) + "][" + r.key +
-               "]: Invalid value: " + to_json(Value(r.values[i])) + ": " + join(errors, "; "));
+    problems.push_back(invalid(place(i) + "[" + r.key + "]", r.values[i], join(errors, "; ")));
   }
-  return {};
+  return refuse(problems);
 }
 
 Result<LabelSelector> LabelSelector::parse(std::string_view text) {

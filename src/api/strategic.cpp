@@ -61,6 +61,13 @@ Order::Order(std::span<const Value> list, std::string_view merge_key) : merge_ke
   for (std::size_t i = 0; i < list.size(); ++i) places_.emplace(identity(list[i], merge_key), i);
 }
 
+Order::Order(std::vector<std::string> identities, std::string_view merge_key)
+    : merge_key_(merge_key) {
+  for (std::size_t i = 0; i < identities.size(); ++i) {
+    places_.emplace(std::move(identities[i]), i);
+  }
+}
+
 std::size_t Order::index(const Value& element) const {
   const auto found = places_.find(identity(element, merge_key_));
   return found == places_.end() ? npos : found->second;

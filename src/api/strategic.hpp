@@ -43,6 +43,8 @@ Error missing_merge_key(const Value& element, std::string_view merge_key);
 class Order {
  public:
   Order(std::span<const Value> list, std::string_view merge_key);
+  // Of identities, for elements that were merged under `merge_key`.
+  Order(std::vector<std::string> identities, std::string_view merge_key);
   static constexpr std::size_t npos = static_cast<std::size_t>(-1);
   std::size_t index(const Value& element) const;
   bool contains(const Value& element) const { return index(element) != npos; }

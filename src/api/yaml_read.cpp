@@ -29,13 +29,6 @@ std::size_t weight(const Value& v) {
   return sum;
 }
 
-// A number as go-yaml prints a key that is one.
-std::string number_key(double v) {
-  if (std::isnan(v)) return ".nan";
-  if (std::isinf(v)) return v > 0 ? ".inf" : "-.inf";
-  return to_json(Value(v));
-}
-
 std::string only_utf8(std::string text) {
   std::string out;
   const char* p = text.data();
@@ -332,8 +325,10 @@ Result<void> Reader::take_key(const yaml_event_t& event, const YamlScalar& node)
   if (v.is_array() || v.is_object()) return error(event, "invalid map key: not a scalar");
   if (v.is_string()) {
     frame.key = v.as_string();
+  } else if (node.tag == YamlTag::number) {
+    frame.key = go_float_text(v.as_double(), true);  // sigs.k8s.io/yaml: as a 32-bit float
   } else {
-    frame.key = v.type() == Value::Type::number ? number_key(v.as_double()) : to_json(v);
+    frame.key = to_json(v);
   }
   frame.key_line = event.start_mark.line + 1;
   frame.has_key = true;

@@ -66,7 +66,7 @@ bool is_timestamp(std::string_view s) noexcept {
   return zone_minute >= 0 && zone_minute < 60 && s.empty();
 }
 
-// An integer in any of Go's bases; beyond int64 it reads as a number.
+// An integer in any of Go's bases; between int64 and uint64 it reads as a number.
 std::optional<Value> to_integer(std::string_view s) {
   const bool negative = !s.empty() && s[0] == '-';
   if (!s.empty() && (s[0] == '-' || s[0] == '+')) s.remove_prefix(1);
@@ -89,13 +89,11 @@ std::optional<Value> to_integer(std::string_view s) {
   if (ec == std::errc() && negative && magnitude == kMax + 1) {
     return Value(std::numeric_limits<std::int64_t>::min());
   }
-  double wide = 0;
-  for (const char c : s) {
-    const int digit = is_digit(c) ? c - '0' : (c | 0x20) - 'a' + 10;
-    wide = wide * base + digit;
+  if (ec == std::errc()) {
+    const auto wide = static_cast<double>(magnitude);
+    return Value(negative ? -wide : wide);
   }
-  if (base == 10) std::from_chars(s.data(), last, wide);
-  return Value(negative ? -wide : wide);
+  return std::nullopt;  // a decimal float when it is all digits, text otherwise
 }
 
 // [-+]? (digits [. digits?] | . digits) ([eE] [-+]? digits)?
@@ -165,6 +163,20 @@ YamlScalar resolve_yaml(std::string_view text) {
   }
   if (auto number = to_number(plain)) return {YamlTag::number, std::move(*number)};
   return {YamlTag::string, text};
+}
+
+std::string go_float_text(double v, bool single) {
+  if (std::isnan(v)) return ".nan";
+  if (std::isinf(v)) return v > 0 ? ".inf" : "-.inf";
+  const double magnitude = std::fabs(v);
+  const auto format = magnitude == 0 || (magnitude >= 1e-4 && magnitude < 1e6)
+                          ? std::chars_format::fixed
+                          : std::chars_format::scientific;
+  char text[40];
+  char* end = text + sizeof text;
+  end = single ? std::to_chars(text, end, static_cast<float>(v), format).ptr
+               : std::to_chars(text, end, v, format).ptr;
+  return std::string(text, end);
 }
 
 std::string_view name_of(YamlTag tag) noexcept {

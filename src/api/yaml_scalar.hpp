@@ -2,6 +2,7 @@
 // YAML 1.1 booleans, 0x/0o/0b and leading-zero octal integers, `_` in numbers.
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "skiff/api/value.hpp"
@@ -18,6 +19,10 @@ struct YamlScalar {
 };
 
 YamlScalar resolve_yaml(std::string_view text);
+
+// A float as Go's %g writes it: the shortest digits (of a 32-bit float when `single`), with an
+// exponent below 1e-4 and from 1e6.
+std::string go_float_text(double v, bool single);
 
 // `!!int` and so on, for errors.
 std::string_view name_of(YamlTag tag) noexcept;

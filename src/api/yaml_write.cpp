@@ -23,19 +23,15 @@ std::string_view digits_at(std::string_view s, std::size_t i) noexcept {
   return s.substr(i, end - i);
 }
 
-// go-yaml's order of keys: numbers inside them count as numbers ("a2" before "a10"), letters come
-// after everything else unless digits stand before them.
+// go-yaml's order of keys: numbers inside them count as numbers ("a2" before "a10"), and letters
+// come after everything else.
 bool key_less(std::string_view a, std::string_view b) noexcept {
-  bool after_digits = false;
   for (std::size_t i = 0; i < a.size() && i < b.size(); ++i) {
-    if (a[i] == b[i]) {
-      after_digits = is_digit(a[i]);
-      continue;
-    }
+    if (a[i] == b[i]) continue;
     const bool la = is_letter(a[i]);
     const bool lb = is_letter(b[i]);
     if (la && lb) return static_cast<unsigned char>(a[i]) < static_cast<unsigned char>(b[i]);
-    if (la || lb) return after_digits ? la : lb;
+    if (la || lb) return lb;
     std::string_view na = digits_at(a, i);
     std::string_view nb = digits_at(b, i);
     const std::size_t da = na.size();
@@ -76,17 +72,19 @@ bool is_base60(std::string_view s) noexcept {
   return i == s.size();
 }
 
-// Whole numbers as JSON has them, others as Go's %g does: with an exponent below 1e-4 and from 1e6.
+// Whole numbers as JSON has them, others as Go's %g.
 std::string number_text(double v) {
   if (!std::isfinite(v)) return "null";
-  if (v == std::trunc(v) && std::fabs(v) < 1e21) return to_json(Value(v));
-  const double magnitude = std::fabs(v);
-  const bool fixed = magnitude >= 1e-4 && magnitude < 1e6;
-  char buffer[40];
-  char* end = std::to_chars(buffer, buffer + sizeof buffer, v,
-                            fixed ? std::chars_format::fixed : std::chars_format::scientific)
-                  .ptr;
-  return std::string(buffer, end);
+  const bool whole = v == std::trunc(v) && std::fabs(v) < 1e21;
+  return whole ? to_json(Value(v)) : go_float_text(v, false);
+}
+
+// NEL, LS and PS: line breaks to YAML 1.1, which only escapes carry through safely.
+bool has_wide_break(std::string_view s) noexcept {
+  for (const std::string_view wide : {"\xC2\x85", "\xE2\x80\xA8", "\xE2\x80\xA9"}) {
+    if (s.find(wide) != std::string_view::npos) return true;
+  }
+  return false;
 }
 
 class Emitter {
@@ -176,15 +174,18 @@ class Emitter {
 
   void string(std::string_view s) {
     const YamlTag tag = resolve_yaml(s).tag;
-    const bool can_be_plain = tag == YamlTag::string && !is_base60(s);
-    scalar(s, s.find('\n') != std::string_view::npos ? YAML_LITERAL_SCALAR_STYLE
-              : can_be_plain                         ? YAML_PLAIN_SCALAR_STYLE
-                                                     : YAML_DOUBLE_QUOTED_SCALAR_STYLE);
+    const bool plain = tag == YamlTag::string && !is_base60(s);
+    const bool lines = s.find('\n') != std::string_view::npos;
+    scalar(s, has_wide_break(s) ? YAML_DOUBLE_QUOTED_SCALAR_STYLE
+              : lines           ? YAML_LITERAL_SCALAR_STYLE
+              : plain           ? YAML_PLAIN_SCALAR_STYLE
+                                : YAML_DOUBLE_QUOTED_SCALAR_STYLE);
   }
 
   void plain(std::string_view s) { scalar(s, YAML_PLAIN_SCALAR_STYLE); }
 
   void scalar(std::string_view s, yaml_scalar_style_t style) {
+    if (s.data() == nullptr) s = "";
     yaml_event_t e{};
     const int ok = yaml_scalar_event_initialize(&e, nullptr, nullptr,
                                                 reinterpret_cast<const unsigned char*>(s.data()),

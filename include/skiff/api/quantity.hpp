@@ -19,6 +19,9 @@ class Quantity {
 
   Quantity() = default;
   static Result<Quantity> parse(std::string_view text);
+  // The text that a document keeps for `text`: canonical, except where upstream's parser leaves
+  // another spelling alone ("1.500", "1E3").
+  static Result<std::string> canonicalize(std::string_view text);
   static Quantity of(std::int64_t value, Format format = Format::decimal_si);
   static Quantity milli(std::int64_t thousandths);
 
