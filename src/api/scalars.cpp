@@ -117,8 +117,7 @@ Result<void> canonical_quantity(Value& v) {
   std::string text = v.is_string()   ? v.as_string()
                      : v.is_number() ? number_text(v)
                                      : to_json(v);  // never a quantity: gives upstream's error
-  SKIFF_TRY(auto q, Quantity::parse(text));
-  std::string canonical = q.to_string();
+  SKIFF_TRY(std::string canonical, Quantity::canonicalize(text));
   if (!v.is_string() || v.as_string() != canonical) v = Value(std::move(canonical));
   return {};
 }

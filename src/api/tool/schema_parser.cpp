@@ -205,7 +205,10 @@ std::vector<FieldDef> flatten(const Schema& schema, const TypeDef& type, std::ve
     if (f.number) inner.push_back(f.number);
     const auto& target =
         schema.types[schema.type_index.at(schema.resolve(type.package, f.type, f.where))];
-    for (FieldDef& g : flatten(schema, target, inner)) out.push_back(std::move(g));
+    for (FieldDef& g : flatten(schema, target, inner)) {
+      if (!f.number) g.number = 0;  // embedded in JSON alone, as TypeMeta is
+      out.push_back(std::move(g));
+    }
   }
   return out;
 }
