@@ -33,6 +33,7 @@ skiff_dependency(asio LIBS Threads::Threads
               BOOST_ALL_NO_LIB)
 skiff_dependency(fmt)
 skiff_dependency(tls LIBS ssl crypto)
+skiff_dependency(zlib LIBS z)
 skiff_dependency(seccomp LIBS seccomp)
 skiff_dependency(rapidjson DEFINITIONS RAPIDJSON_HAS_STDSTRING=1)
 skiff_dependency(yaml LIBS yaml)

@@ -12,6 +12,8 @@
 
 namespace skiff::http {
 
+struct Pool;
+
 struct ClientRequest {
   Method method = Method::get;
   std::string url;  // absolute: "https://10.0.0.1:6443/api/v1/pods"
@@ -54,7 +56,7 @@ struct ClientOptions {
   std::string user_agent = "skiff";
 };
 
-// Belongs to the loop. Outlives its requests and streams.
+// Belongs to the loop. Outlives its requests; streams may outlive it.
 class Client {
  public:
   explicit Client(Env env, ClientOptions options = {});
@@ -62,7 +64,7 @@ class Client {
   Client& operator=(const Client&) = delete;
   ~Client();
 
-  // Bad TLS settings show here, with every request.
+  // Bad TLS settings show here, with every https request.
   Task<Result<ClientResponse>> request(ClientRequest request);
   Task<Result<std::unique_ptr<ResponseStream>>> stream(ClientRequest request);
 
@@ -73,8 +75,7 @@ class Client {
   void close_idle() noexcept;
 
  private:
-  struct Impl;
-  std::shared_ptr<Impl> impl_;
+  std::shared_ptr<Pool> pool_;  // streams that are still being read keep it alive
 };
 
 }  // namespace skiff::http

@@ -88,7 +88,7 @@ struct Limits {
 
 // Why the server itself refused a request.
 struct Refusal {
-  int status = 400;     // 400, 408, 413, 431, 500, 501 or 505
+  int status = 400;     // 400, 408, 413, 431, 500 or 501
   std::string message;  // one sentence
 };
 
