@@ -107,11 +107,11 @@ Error worded(Error error, std::string_view method, std::string_view url) {
   std::string why = error.message;
   if (says("refused") && !says("certificate")) {
     why = "dial tcp: connect: connection refused";
-  } else if (says("host not found") || says("name or service not known") || says("no such host") ||
-             says("nodename nor servname")) {
+  } else if (says("name or service not known") || says("no such host") ||
+             says("no address associated")) {
     const auto parsed = http::Url::parse(url);
-    why =
-        fmt::format("dial tcp: lookup {}: no such host", parsed ? parsed->host : std::string(url));
+    const std::string host = parsed ? parsed->host : std::string(url);
+    why = fmt::format("dial tcp: lookup {}: no such host", host);
   }
   error.message = fmt::format("failed to do request: {} \"{}\": {}", method, url, why);
   return error;
