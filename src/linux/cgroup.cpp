@@ -11,14 +11,15 @@ namespace skiff::sys {
 
 using Hierarchy = CgroupLayout::Hierarchy;
 
-CgroupsBody::CgroupsBody(System& system, CgroupLayout layout, std::string parent)
+CgroupsBody::CgroupsBody(System& system, CgroupLayout layout, std::string parent,
+                         const std::string& name)
     : system_(system), layout_(std::move(layout)) {
   if (parent.empty()) {
     bool managed = false;
     for (const auto& h : layout_.hierarchies) {
       managed |= h.own_path.ends_with(".service") || h.own_path.ends_with(".scope");
     }
-    parent = managed ? "/skiff" : "skiff";
+    parent = managed ? "/" + name : name;
   }
   for (const auto& h : layout_.hierarchies) {
     roots_.push_back(parent.starts_with('/') ? h.mount_point + parent
@@ -257,10 +258,11 @@ Result<void> CgroupsBody::remove(const std::string& group) {
   return {};
 }
 
-Result<std::unique_ptr<Cgroups>> make_cgroups(System& system, std::string parent) {
+Result<std::unique_ptr<Cgroups>> make_cgroups(System& system, std::string parent,
+                                              std::string name) {
   SKIFF_TRY(CgroupLayout layout, detect_cgroup_layout(system));
   return std::unique_ptr<Cgroups>(
-      std::make_unique<CgroupsBody>(system, std::move(layout), std::move(parent)));
+      std::make_unique<CgroupsBody>(system, std::move(layout), std::move(parent), name));
 }
 
 }  // namespace skiff::sys

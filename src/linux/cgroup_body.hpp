@@ -7,7 +7,8 @@ namespace skiff::sys {
 
 class CgroupsBody final : public Cgroups {
  public:
-  CgroupsBody(System& system, CgroupLayout layout, std::string parent);
+  CgroupsBody(System& system, CgroupLayout layout, std::string parent,
+              const std::string& name = "skiff");
 
   const CgroupLayout& layout() const noexcept override { return layout_; }
   Result<void> create(const std::string& group) override;

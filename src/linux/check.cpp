@@ -13,6 +13,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <filesystem>
 
 #include "skiff/linux/cgroup.hpp"
 #include "skiff/linux/security.hpp"
@@ -60,22 +61,29 @@ Finding check_user_namespaces() {
                  "above 0 and kernel.unprivileged_userns_clone to 1 where it exists");
 }
 
-// A tmpfs carries all four directories, in a mount namespace that ends with the child.
-int try_overlay() {
+// In `directory`, in a mount namespace that ends with the child.
+int try_overlay(const char* directory) {
   if (::unshare(CLONE_NEWNS) != 0) return errno;
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return errno;
-  if (::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr) != 0) return errno;
-  for (const char* dir : {"/tmp/l", "/tmp/u", "/tmp/w", "/tmp/m"}) {
-    if (::mkdir(dir, 0755) != 0) return errno;
+  if (::chdir(directory) != 0) return errno;
+  for (const char* dir : {"l", "u", "w", "m"}) {
+    if (::mkdir(dir, 0755) != 0 && errno != EEXIST) return errno;
   }
-  const char* options = "lowerdir=/tmp/l,upperdir=/tmp/u,workdir=/tmp/w";
-  if (::mount("overlay", "/tmp/m", "overlay", 0, options) != 0) return errno;
-  int fd = ::open("/tmp/m/probe", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+  const char* options = "lowerdir=l,upperdir=u,workdir=w";
+  if (::mount("overlay", "m", "overlay", 0, options) != 0) return errno;
+  int fd = ::open("m/probe", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
   return fd >= 0 ? 0 : errno;
 }
 
+int try_overlay_on_tmpfs() {
+  if (::unshare(CLONE_NEWNS) != 0) return errno;
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return errno;
+  if (::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr) != 0) return errno;
+  return try_overlay("/tmp");
+}
+
 Finding check_overlay() {
-  return finding("overlayfs", in_child(try_overlay), "mounted and written to",
+  return finding("overlayfs", in_child(try_overlay_on_tmpfs), "mounted and written to",
                  "each container gets a full copy of its image instead: slower starts, more disk; "
                  "load the overlay module, or use a data directory that overlayfs accepts");
 }
@@ -200,6 +208,17 @@ Finding check_capabilities() {
 }
 
 }  // namespace
+
+Result<void> probe_overlay(const std::string& directory) {
+  std::string probe = directory + "/overlay-probe";
+  std::error_code ignored;
+  std::filesystem::remove_all(probe, ignored);
+  if (::mkdir(probe.c_str(), 0700) != 0) return errno_error(errno, "making " + probe);
+  int error = in_child([&probe] { return try_overlay(probe.c_str()); });
+  std::filesystem::remove_all(probe, ignored);
+  if (error) return errno_error(error, "mounting an overlay below " + directory);
+  return {};
+}
 
 std::vector<Finding> check_host() {
   return {check_capabilities(), check_namespaces(), check_user_namespaces(),

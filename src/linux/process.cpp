@@ -114,22 +114,30 @@ std::string signal_name(int number) {
   return "SIG" + std::to_string(number);
 }
 
-Result<pid_t> spawn_self(const std::vector<std::string>& argv, const int (&stdio)[3]) {
+Result<pid_t> spawn_self(const std::vector<std::string>& argv, const int (&stdio)[3],
+                         const std::string& cgroup) {
   std::vector<char*> arguments;
   for (const auto& a : argv) arguments.push_back(const_cast<char*>(a.c_str()));
   arguments.push_back(nullptr);
   // Nothing of skiff's environment is a pod's business, and a secret could be among it.
   char* environment[] = {const_cast<char*>("PATH=/usr/sbin:/usr/bin:/sbin:/bin"), nullptr};
+  int group = -1;
+  if (!cgroup.empty()) {
+    group = ::open(cgroup.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (group < 0) return errno_error(errno, "opening the control group " + cgroup);
+  }
   int exe = open_self_read_only();
   sigset_t all;
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  pid_t pid = ::vfork();
+  // vfork copies no page tables; being born in a group takes clone3, which does.
+  pid_t pid = group < 0 ? ::vfork() : real_system().fork_into(0, group, nullptr);
   if (pid == 0) become(exe, arguments.data(), environment, stdio);
-  int error = errno;
+  int error = pid < -1 ? -pid : errno;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (exe >= 0) ::close(exe);
+  if (group >= 0) ::close(group);
   if (pid < 0) return errno_error(error, "starting a process");
   return pid;
 }

@@ -61,6 +61,21 @@ class RealSystem final : public System {
   int make_directory(const char* path, mode_t mode) override {
     return checked(::mkdir(path, mode));
   }
+  int make_directory_at(int at, const char* path, mode_t mode) override {
+    return checked(::mkdirat(at, path, mode));
+  }
+  int read_link(int at, const char* path, std::string& out) override {
+    char buffer[4096];
+    ssize_t n = ::readlinkat(at, path, buffer, sizeof buffer);
+    if (n < 0) return -errno;
+    out.assign(buffer, static_cast<std::size_t>(n));
+    return 0;
+  }
+  int is_directory(int fd) override {
+    struct stat st;
+    if (::fstat(fd, &st) < 0) return -errno;
+    return S_ISDIR(st.st_mode) ? 1 : 0;
+  }
   int remove_directory(const char* path) override { return checked(::rmdir(path)); }
 
   int list_directory(const char* path, std::vector<std::string>& out,

@@ -113,7 +113,9 @@ class Cgroups {
 // "/skiff" where a service manager made our own group (*.service, *.scope), "skiff" elsewhere.
 // On v2 the controllers are enabled on the way down; a process in between (a container's own
 // root) is moved to a leaf "skiff-init" first, as v2's no-internal-process rule wants.
-Result<std::unique_ptr<Cgroups>> make_cgroups(System& system, std::string parent);
+// `name` replaces "skiff" in the choices that "" makes.
+Result<std::unique_ptr<Cgroups>> make_cgroups(System& system, std::string parent,
+                                              std::string name = "skiff");
 
 // The v2 device filter: eBPF instructions (8 bytes each) for BPF_PROG_TYPE_CGROUP_DEVICE. Pure.
 std::vector<std::uint64_t> device_program(const std::vector<DeviceRule>& rules);

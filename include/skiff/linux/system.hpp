@@ -1,6 +1,6 @@
 // Every process-side system call skiff makes goes through this seam, so that tests can stand in
-// for the kernel. Calls return 0 (or a descriptor, pid or count) or a negative errno and neither
-// allocate nor throw: they run between fork and exec. Names and arguments are the kernel's own
+// for the kernel. Calls return 0 (or a descriptor, pid or count) or a negative errno and do
+// not throw: they run between fork and exec. Names and arguments are the kernel's own
 // (section 2 of the manual). All descriptors are opened close-on-exec.
 //
 // Threading: System is stateless; any thread may call it. Namespace calls affect the calling
@@ -31,7 +31,10 @@ class System {
   virtual int read_file(const char* path, std::string& out, std::size_t max = 1 << 20) = 0;
   virtual int write_file(const char* path, std::string_view data) = 0;
   virtual int make_directory(const char* path, mode_t mode) = 0;
+  virtual int make_directory_at(int at, const char* path, mode_t mode) = 0;
   virtual int remove_directory(const char* path) = 0;
+  virtual int read_link(int at, const char* path, std::string& out) = 0;
+  virtual int is_directory(int fd) = 0;  // 1 or 0
   // Names in a directory, without . and .., directories only when asked.
   virtual int list_directory(const char* path, std::vector<std::string>& out,
                              bool directories_only = false) = 0;
@@ -116,7 +119,12 @@ std::string signal_name(int number);
 // Starts the running executable again as a process of its own session with `argv`, descriptors
 // 0-2 from `stdio`, everything else closed; returns its pid, which the caller must wait for. The
 // image is executed from a read-only mount, so that nobody who reaches it through /proc/PID/exe
-// can write to it (CVE-2019-5736).
-Result<pid_t> spawn_self(const std::vector<std::string>& argv, const int (&stdio)[3]);
+// can write to it (CVE-2019-5736). `cgroup` is the v2 group it is born in; "" for ours.
+Result<pid_t> spawn_self(const std::vector<std::string>& argv, const int (&stdio)[3],
+                         const std::string& cgroup = "");
+
+// Whether overlayfs takes directories below `directory` as its layers: mounts one for a moment, in
+// a child's own mount namespace.
+Result<void> probe_overlay(const std::string& directory);
 
 }  // namespace skiff::sys

@@ -5,7 +5,7 @@
 // is also the parent of the pod's containers: they outlive skiff. A container is an OCI bundle
 // (runtime-spec 1.0 config.json) that an Executor turns into a process.
 //
-// STATE_DIR/                      volatile, a short path (unix sockets: 108 bytes)
+// STATE_DIR/                      volatile: nothing in it means anything after a reboot
 //   sandboxes/ID/                 sandbox.json, shim.sock, resolv.conf, hostname, hosts, shm/
 //   sandboxes/ID/containers/CID/  container.json, config.json (the bundle), rootfs/, start, exit
 //   netns/ID                      the pod's network namespace, pinned by a bind mount
@@ -71,7 +71,7 @@ struct SandboxConfig {
   bool share_process_namespace = false;
   StringMap sysctls;  // "net.ipv4.ip_local_port_range" -> "1024 65000"
   std::int64_t shm_size_bytes = 64 << 20;
-  std::string runtime_handler;  // RuntimeClass handler; "" is the built-in executor
+  std::string runtime_handler;  // RuntimeClass handler; only "" (the built-in executor) is known
 };
 
 enum class Propagation : std::uint8_t { none, host_to_container, bidirectional };
@@ -259,10 +259,10 @@ struct RuntimeOptions {
   // always the running executable.
   std::vector<std::string> shim_command = {"skiff", "shim"};
   // "/name" from the root of each hierarchy; "name" below the cgroup skiff runs in. "" chooses:
-  // "/skiff" where a service manager owns the current cgroup, "skiff" elsewhere.
+  // "/skiff" where a service manager owns the current cgroup, "skiff" elsewhere; with another
+  // state_dir than /run/skiff a suffix keeps this skiff's groups apart from others'.
   std::string cgroup_parent;
   std::string seccomp_profile_root;  // localhost profiles are relative to it
-  StringMap handlers;                // RuntimeClass handler -> path of an OCI runtime
   std::size_t max_events = 4096;
   std::size_t exec_output_limit = 16 << 20;  // bytes of each stream exec_sync keeps
 };
@@ -336,7 +336,7 @@ class Runtime {
 };
 
 // Errors: forbidden when this process lacks the privilege to run containers, invalid for options
-// that cannot work (state_dir too long); the message says what to do.
+// that cannot work; the message says what to do.
 Result<std::unique_ptr<Runtime>> make_runtime(Env env, RuntimeOptions options);
 
 }  // namespace skiff::runtime
