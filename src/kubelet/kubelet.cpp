@@ -47,7 +47,7 @@ class Kubelet::Impl {
         context_{env,     client,    runtime, network, options_,  objects_,           volumes_,
                  puller_, statuses_, events_, probes_, services_, node_.allocatable()},
         api_(
-            env, options_, runtime,
+            env, options_, runtime, images,
             [this](const std::string& ns, const std::string& name) { return find(ns, name); },
             [this] { return list(); }),
         server_(env, api_, server_options()),

@@ -1,5 +1,7 @@
 #include "node_api.hpp"
 
+#include "image_api.hpp"
+
 namespace skiff::kubelet {
 namespace {
 
@@ -64,11 +66,12 @@ Result<LogOptions> parse_log_options(const http::Query& query, WallTime now) {
   return options;
 }
 
-NodeApi::NodeApi(Env env, const Options& options, runtime::Runtime& runtime, FindWorker find,
-                 ListPods list)
+NodeApi::NodeApi(Env env, const Options& options, runtime::Runtime& runtime,
+                 runtime::ImageStore& images, FindWorker find, ListPods list)
     : env_(env),
       options_(options),
       runtime_(runtime),
+      images_(images),
       find_(std::move(find)),
       list_(std::move(list)) {}
 
@@ -90,6 +93,10 @@ Task<void> NodeApi::handle(http::Request request, http::Exchange& exchange) {
     const bool known = request.connection->client_certificate.has_value();
     exchange.respond(known ? http::Response::text(403, "Forbidden\n")
                            : http::Response::text(401, "Unauthorized\n"));
+    co_return;
+  }
+  if (request.path.rfind("/images", 0) == 0) {
+    exchange.respond(co_await answer_images(&images_, std::move(request)));
     co_return;
   }
   if (request.method != http::Method::get) {

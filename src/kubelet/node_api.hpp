@@ -15,8 +15,8 @@ class NodeApi final : public http::Handler {
  public:
   using FindWorker = std::function<PodWorker*(const std::string& ns, const std::string& name)>;
   using ListPods = std::function<std::vector<ObjectPtr>()>;
-  NodeApi(Env env, const Options& options, runtime::Runtime& runtime, FindWorker find,
-          ListPods list);
+  NodeApi(Env env, const Options& options, runtime::Runtime& runtime, runtime::ImageStore& images,
+          FindWorker find, ListPods list);
 
   Task<void> handle(http::Request request, http::Exchange& exchange) override;
 
@@ -28,6 +28,7 @@ class NodeApi final : public http::Handler {
   Env env_;
   const Options& options_;
   runtime::Runtime& runtime_;
+  runtime::ImageStore& images_;
   FindWorker find_;
   ListPods list_;
 };

@@ -1,0 +1,1 @@
+target_compile_definitions(skiff_app PRIVATE SKIFF_VERSION="${PROJECT_VERSION}")
