@@ -1,0 +1,94 @@
+#include "record_codec.hpp"
+
+#include <bit>
+#include <cstring>
+
+namespace skiff::store {
+namespace {
+
+void put_text(std::string& out, std::string_view text) {
+  std::size_t n = text.size();
+  for (; n >= 0x80; n >>= 7) out += static_cast<char>(n | 0x80);
+  out += static_cast<char>(n);
+  out += text;
+}
+
+bool get_text(std::string_view& in, std::string& out) {
+  std::size_t n = 0;
+  for (unsigned shift = 0;; shift += 7) {
+    if (in.empty() || shift > 28) return false;
+    const auto byte = static_cast<unsigned char>(in.front());
+    in.remove_prefix(1);
+    n |= static_cast<std::size_t>(byte & 0x7f) << shift;
+    if (byte < 0x80) break;
+  }
+  if (n > in.size()) return false;
+  out.assign(in.substr(0, n));
+  in.remove_prefix(n);
+  return true;
+}
+
+// Multiply and fold, eight bytes at a time: every bit of the input reaches every bit of the state.
+class Mixer {
+ public:
+  void word(std::uint64_t w) {
+    state_ = (state_ ^ w) * 0x9E3779B97F4A7C15ULL;
+    state_ ^= state_ >> 29;
+  }
+  void text(std::string_view t) {
+    word(t.size());
+    while (t.size() >= 8) {
+      word(load(t.data(), 8));
+      t.remove_prefix(8);
+    }
+    if (!t.empty()) word(load(t.data(), t.size()));
+  }
+  std::uint64_t result() const { return state_ ^ (state_ >> 32); }
+
+ private:
+  // Little-endian, so that a file may move between machines.
+  static std::uint64_t load(const char* from, std::size_t n) {
+    std::uint64_t w = 0;
+    std::memcpy(&w, from, n);
+    if constexpr (std::endian::native == std::endian::big) w = __builtin_bswap64(w);
+    return w;
+  }
+  std::uint64_t state_ = 0x736B696666ULL;
+};
+
+}  // namespace
+
+std::string encode_attributes(const Attributes& attributes) {
+  std::string out;
+  for (const auto& [name, value] : attributes) {
+    put_text(out, name);
+    put_text(out, value);
+  }
+  return out;
+}
+
+bool decode_attributes(std::string_view bytes, Attributes& out) {
+  out.clear();
+  while (!bytes.empty()) {
+    auto& [name, value] = out.emplace_back();
+    if (!get_text(bytes, name) || !get_text(bytes, value)) return false;
+  }
+  return true;
+}
+
+std::uint64_t checksum(const Item& item, Revision previous, unsigned flags) {
+  Mixer mixer;
+  mixer.word(static_cast<std::uint64_t>(item.modified));
+  mixer.word(static_cast<std::uint64_t>(item.created));
+  mixer.word(static_cast<std::uint64_t>(previous));
+  mixer.word(flags);
+  mixer.text(item.key);
+  mixer.text(item.value);
+  for (const auto& [name, value] : item.attributes) {
+    mixer.text(name);
+    mixer.text(value);
+  }
+  return mixer.result();
+}
+
+}  // namespace skiff::store
