@@ -97,7 +97,9 @@ Value& set_field(const Type& type, Value& object, std::string_view name, Value v
 void default_field(const Type& type, Value& object, std::string_view name, Value v) {
   const Field* f = type.field(name);
   if (!f || !absent(*f, object.find(name))) return;
-  set_field(type, object, name, v.is_null() ? default_of(*f) : std::move(v));
+  if (v.is_null()) v = default_of(*f);
+  if (absent(*f, &v)) return;  // nothing is what it already has
+  set_field(type, object, name, std::move(v));
 }
 
 void apply_defaults(const Resource& resource, Value& doc) {
