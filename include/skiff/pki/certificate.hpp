@@ -94,6 +94,13 @@ class CertificateAuthority {
                                      Duration lifetime = std::chrono::hours(24 * 3650));
   // Refuses a certificate that is no authority or does not fit the key.
   static Result<CertificateAuthority> load(const KeyPair& pair);
+  // The authority kept as DIR/NAME.crt and .key; made and saved where there is none. A key whose
+  // certificate is missing is kept and gets a new certificate, with which all it has issued stays
+  // good. Blocking (files).
+  static Result<CertificateAuthority> load_or_create(const Clock& clock, Random& random,
+                                                     const std::string& directory,
+                                                     const std::string& name,
+                                                     std::string_view common_name);
 
   const Certificate& certificate() const noexcept { return certificate_; }
   KeyPair key_pair() const;
@@ -106,6 +113,8 @@ class CertificateAuthority {
                            const LeafOptions& options) const;
 
  private:
+  static CertificateAuthority self_signed(const Clock& clock, Random& random, PrivateKey key,
+                                          std::string_view common_name, Duration lifetime);
   CertificateAuthority(PrivateKey key, Certificate certificate)
       : key_(std::move(key)), certificate_(std::move(certificate)) {}
   PrivateKey key_;
@@ -132,7 +141,9 @@ Result<std::string> read_file(const std::string& path);
 // DIR/NAME.crt and DIR/NAME.key.
 Result<void> save_key_pair(const std::string& directory, const std::string& name,
                            const KeyPair& pair);
-// Code::not_found when neither exists; any other trouble says which file and what to do.
+// Code::not_found when neither exists; Code::conflict when they are no pair (one is missing, or a
+// renewal was cut short between the two): have both made anew. Any other trouble says which file
+// and what to do.
 Result<KeyPair> load_key_pair(const std::string& directory, const std::string& name);
 
 }  // namespace skiff::pki
