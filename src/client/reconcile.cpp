@@ -72,22 +72,24 @@ struct Loop {
     return true;
   }
 
+  void failed(const api::NamespacedName& key, const Error& error) {
+    const auto level = error.code == Code::conflict ? log::Level::debug : log::Level::warn;
+    if (log::enabled(level)) {
+      log::write(level, "client", "reconcile failed, trying again",
+                 {{"reconciler", reconciler->name()}, {"key", key.to_string()}, {"why", error}});
+    }
+    queue.add_rate_limited(key);
+  }
+
   void finish(const api::NamespacedName& key, Result<Outcome> result,
               const std::shared_ptr<Loop>& self) {
-    if (!result) {
-      const bool routine = result.error().code == Code::conflict;
-      const auto level = routine ? log::Level::debug : log::Level::warn;
-      if (log::enabled(level)) {
-        log::write(level, "client", "reconcile failed, trying again",
-                   {{"reconciler", reconciler->name()},
-                    {"key", key.to_string()},
-                    {"why", result.error()}});
-      }
-      queue.add_rate_limited(key);
-      return;
+    if (!result) return failed(key, result.error());
+    if (result->retry) {
+      failed(key, *result->retry);
+    } else {
+      queue.forget(key);
+      if (result->again_after) queue.add_after(key, *result->again_after);
     }
-    queue.forget(key);
-    if (result->again_after) queue.add_after(key, *result->again_after);
     if (result->empty() || result->settled()) return;
     listen(*result, self);
     parked.insert_or_assign(key, Parked{std::move(*result), env.clock->now() + kLongestWait});

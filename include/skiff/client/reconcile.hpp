@@ -39,6 +39,9 @@ class WorkQueue {
 class Outcome {
  public:
   std::optional<Duration> again_after;
+  // What went wrong after some writes had succeeded: the key is tried again with back-off, but not
+  // before those writes are visible (which returning the Error instead of an Outcome would lose).
+  std::optional<Error> retry;
 
   // `written` is what create, update or patch returned; `cache` the informer that will show it.
   void wrote(const Informer& cache, const api::Object& written);
