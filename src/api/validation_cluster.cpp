@@ -18,9 +18,7 @@ void validate_taints(FieldErrors& errors, const Path& path, const Value& taints)
   std::size_t index = 0;
   for (const Value& taint : taints.items()) {
     Path here = at(path, index++);
-    if (!taint["key"].as_string().empty())
-      complain(errors, child(here, "key"), taint["key"],
-               label_key_errors(taint["key"].as_string()));
+    complain(errors, child(here, "key"), taint["key"], label_key_errors(taint["key"].as_string()));
     complain(errors, child(here, "value"), taint["value"],
              label_value_errors(taint["value"].as_string()));
     if (!seen.insert(taint["key"].as_string() + "/" + taint["effect"].as_string()).second)
