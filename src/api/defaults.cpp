@@ -28,6 +28,7 @@ const Tables& tables() {
 }
 
 Value default_of(const Field& f) {
+  if (f.default_json.empty()) return {};
   const auto& known = tables().values;
   if (auto it = known.find(&f); it != known.end()) return it->second;
   auto parsed = parse_json(f.default_json);  // a custom kind's

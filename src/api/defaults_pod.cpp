@@ -36,6 +36,13 @@ void default_image_volume(const Type& type, Value& v) {
   default_field(type, v, "pullPolicy", pull_policy(v["reference"].as_string()));
 }
 
+// The account goes by two names, and each stands for the other.
+void default_pod_spec(const Type& type, Value& spec) {
+  default_field(type, spec, "serviceAccountName", spec["serviceAccount"]);
+  if (spec["serviceAccountName"].is_string())
+    set_field(type, spec, "serviceAccount", spec["serviceAccountName"]);
+}
+
 // Requests that are not given are the limits: in pods alone, not in templates.
 void requests_from_limits(Value& resources, const Type& type) {
   if (resources["limits"].empty()) return;
@@ -138,6 +145,7 @@ constexpr TypeDefault kDefaults[] = {
     {"io.k8s.api.core.v1.EphemeralContainer", default_container},
     {"io.k8s.api.core.v1.Volume", default_volume},
     {"io.k8s.api.core.v1.ImageVolumeSource", default_image_volume},
+    {"io.k8s.api.core.v1.PodSpec", default_pod_spec},
     {"io.k8s.api.core.v1.Pod", default_pod},
 };
 
