@@ -1,0 +1,20 @@
+// Errors as Kubernetes Status documents (API conventions, "Response Status Kind").
+#pragma once
+
+#include <string>
+
+#include "skiff/base/result.hpp"
+#include "skiff/http/message.hpp"
+
+namespace skiff::apiserver {
+
+int http_status(Code code) noexcept;
+std::string_view reason_of(Code code) noexcept;
+
+// {"kind":"Status","status":"Failure",...}
+std::string status_json(const Error& error);
+http::Response status_response(const Error& error);
+
+Error not_found_path();  // `the server could not find the requested resource`
+
+}  // namespace skiff::apiserver
