@@ -7,8 +7,9 @@
 namespace skiff::client {
 namespace {
 
-// A cache that cannot show a write (its watch is filtered, or the object went at once) must not
-// block its key for ever. Upstream's expectations time out likewise, after five minutes.
+// A cache that cannot show a write (its watch is filtered) must not block its key for ever: the
+// next progress of that cache after this time lets the key go. Upstream's expectations time out
+// likewise, after five minutes.
 constexpr Duration kLongestWait = 30s;
 
 struct Loop {
@@ -43,7 +44,7 @@ struct Loop {
     if (wanted == 0) return;
     for (auto it = parked.begin(); it != parked.end();) {
       const auto here = it++;
-      if (!here->second.wanted || !here->second.writes.settled()) continue;
+      if (!here->second.wanted || !released(*here)) continue;
       queue.add(here->first);
       unpark(here);
     }
@@ -58,17 +59,19 @@ struct Loop {
   bool must_wait(const api::NamespacedName& key) {
     const auto it = parked.find(key);
     if (it == parked.end()) return false;
-    const TimePoint now = env.clock->now();
-    if (it->second.writes.settled() || now >= it->second.until) {
-      if (!it->second.writes.settled()) {
-        log::warn("client", "cache never showed a write",
-                  {{"reconciler", reconciler->name()}, {"key", key.to_string()}});
-      }
+    if (released(*it)) {
       unpark(it);
       return false;
     }
     if (!std::exchange(it->second.wanted, true)) ++wanted;
-    queue.add_after(key, it->second.until - now);
+    return true;
+  }
+
+  bool released(const std::pair<const api::NamespacedName, Parked>& entry) const {
+    if (entry.second.writes.settled()) return true;
+    if (env.clock->now() < entry.second.until) return false;
+    log::warn("client", "cache never showed a write",
+              {{"reconciler", reconciler->name()}, {"key", entry.first.to_string()}});
     return true;
   }
 

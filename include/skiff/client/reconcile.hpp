@@ -43,7 +43,8 @@ class Outcome {
   // before those writes are visible (which returning the Error instead of an Outcome would lose).
   std::optional<Error> retry;
 
-  // `written` is what create, update or patch returned; `cache` the informer that will show it.
+  // `written` is what create, update or patch returned; `cache` the informer that will show it (one
+  // whose selectors leave it out would hold the key back for 30 s).
   void wrote(const Informer& cache, const api::Object& written);
   // `removed` as it was before it was deleted: waits until `cache` shows it deleting, gone or
   // replaced by one of another UID.
