@@ -15,80 +15,79 @@ constexpr std::size_t kMaxCopiedBytes = 3U << 20U;  // "copy" could double a doc
 Error refused(std::string message) { return Error{Code::invalid, std::move(message)}; }
 Error malformed(std::string message) { return Error{Code::bad_request, std::move(message)}; }
 
+struct Pointer {
+  std::string text;
+  std::vector<std::string> tokens;
+
+  std::span<const std::string> parent() const {
+    return std::span<const std::string>(tokens).first(tokens.size() - 1);
+  }
+  bool operator==(const Pointer& o) const { return tokens == o.tokens; }
+  bool inside(const Pointer& o) const {
+    return tokens.size() > o.tokens.size() &&
+           std::equal(o.tokens.begin(), o.tokens.end(), tokens.begin());
+  }
+};
+
 class JsonPatch {
  public:
   explicit JsonPatch(Value& doc) : doc_(doc) {}
   Result<void> apply(const Value& operation);
 
  private:
-  using Tokens = std::vector<std::string>;
-
-  static Result<Tokens> parse_pointer(std::string_view pointer);
-  static Result<Tokens> pointer_of(const Value& operation, std::string_view member,
-                                   std::string_view kind);
+  static Result<Pointer> parse_pointer(std::string_view text);
+  static Result<Pointer> pointer_of(const Value& operation, std::string_view member,
+                                    std::string_view kind);
   static std::optional<std::size_t> index_of(std::string_view token) noexcept;
   Value* find(std::span<const std::string> tokens) noexcept;
+  // The array or object that holds the target; null when there is none.
+  Value* holder(const Pointer& path) noexcept;
 
-  Result<void> add(const Tokens& path, Value value, std::string_view kind);
-  Result<Value> remove(const Tokens& path, std::string_view kind);
-  Result<void> replace(const Tokens& path, const Value& value);
-  Result<void> test(const Tokens& path, const Value& value);
-  Result<void> move(const Tokens& from, const Tokens& path);
-  Result<void> copy(const Tokens& from, const Tokens& path);
-  static Error missing(std::string_view kind, const Tokens& path, std::string_view what);
+  Result<void> add(const Pointer& path, Value value, std::string_view kind);
+  Result<Value> remove(const Pointer& path, std::string_view kind);
+  Result<void> replace(const Pointer& path, const Value& value);
+  Result<void> test(const Pointer& path, const Value& value);
+  Result<void> move(const Pointer& from, const Pointer& path);
+  Result<void> copy(const Pointer& from, const Pointer& path);
 
   Value& doc_;
   std::size_t copied_ = 0;
 };
 
-std::string join(std::span<const std::string> tokens) {
-  std::string out;
-  for (const std::string& token : tokens) {
-    out += '/';
-    for (const char c : token) {
-      if (c == '~') {
-        out += "~0";
-      } else if (c == '/') {
-        out += "~1";
-      } else {
-        out += c;
-      }
-    }
-  }
-  return out;
+Error missing(std::string_view kind, std::string_view what, const Pointer& path) {
+  return refused(std::string(kind) + " operation does not apply: doc is missing " +
+                 std::string(what) + ": " + path.text + ": missing value");
 }
 
-Error JsonPatch::missing(std::string_view kind, const Tokens& path, std::string_view what) {
-  return refused(std::string(kind) + " operation does not apply: " + std::string(what) + ": \"" +
-                 join(path) + "\": missing value");
+Error bad_index(std::string_view kind, const Pointer& path) {
+  return refused("error in " + std::string(kind) + " for path: '" + path.text +
+                 "': Unable to access invalid index: " + path.tokens.back() +
+                 ": invalid index referenced");
 }
 
-Result<JsonPatch::Tokens> JsonPatch::parse_pointer(std::string_view pointer) {
-  Tokens tokens;
-  if (pointer.empty()) return tokens;
+Result<Pointer> JsonPatch::parse_pointer(std::string_view text) {
+  Pointer pointer{std::string(text), {}};
   const auto wrong = [&] {
-    return malformed("invalid JSON pointer \"" + std::string(pointer) +
+    return malformed("invalid JSON pointer \"" + pointer.text +
                      "\": it must be empty or begin with '/', and '~' must be written '~0'");
   };
-  if (pointer[0] != '/') return wrong();
-  for (std::size_t i = 0; i < pointer.size(); ++i) {
-    const char c = pointer[i];
+  if (!text.empty() && text[0] != '/') return wrong();
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
     if (c == '/') {
-      tokens.emplace_back();
+      pointer.tokens.emplace_back();
     } else if (c == '~') {
-      if (i + 1 == pointer.size() || (pointer[i + 1] != '0' && pointer[i + 1] != '1')) {
-        return wrong();
-      }
-      tokens.back() += pointer[++i] == '0' ? '~' : '/';
+      if (i + 1 == text.size() || (text[i + 1] != '0' && text[i + 1] != '1')) return wrong();
+      pointer.tokens.back() += text[++i] == '0' ? '~' : '/';
     } else {
-      tokens.back() += c;
+      pointer.tokens.back() += c;
     }
   }
-  return tokens;
+  return pointer;
 }
 
-Result<JsonPatch::Tokens> JsonPatch::pointer_of(const Value& operation, std::string_view member,
-                                                std::string_view kind) {
+Result<Pointer> JsonPatch::pointer_of(const Value& operation, std::string_view member,
+                                      std::string_view kind) {
   const Value* pointer = operation.find(member);
   if (pointer == nullptr || !pointer->is_string()) {
     return malformed("a JSON patch operation \"" + std::string(kind) + "\" needs a string \"" +
@@ -122,79 +121,105 @@ Value* JsonPatch::find(std::span<const std::string> tokens) noexcept {
   return at;
 }
 
-Result<void> JsonPatch::add(const Tokens& path, Value value, std::string_view kind) {
-  if (path.size() + value.depth() > kMaxDepth) {
+Value* JsonPatch::holder(const Pointer& path) noexcept {
+  if (path.tokens.empty()) return nullptr;
+  Value* parent = find(path.parent());
+  return parent != nullptr && (parent->is_object() || parent->is_array()) ? parent : nullptr;
+}
+
+Result<void> JsonPatch::add(const Pointer& path, Value value, std::string_view kind) {
+  if (path.tokens.size() + value.depth() > kMaxDepth) {
     return refused(std::string(kind) + " operation does not apply: exceeded max depth");
   }
-  if (path.empty()) {
+  if (path.tokens.empty()) {
     doc_ = std::move(value);
     return {};
   }
-  Value* parent = find(std::span(path).first(path.size() - 1));
-  if (parent != nullptr && parent->is_object()) {
-    parent->set(path.back(), std::move(value));
+  Value* parent = holder(path);
+  if (parent == nullptr) return missing(kind, kind == "add" ? "path" : "destination path", path);
+  const std::string& last = path.tokens.back();
+  if (parent->is_object()) {
+    parent->set(last, std::move(value));
     return {};
   }
-  if (parent == nullptr || !parent->is_array()) return missing(kind, path, "doc is missing path");
   auto& items = parent->mutable_items();
-  const auto index = path.back() == "-" ? std::optional(items.size()) : index_of(path.back());
-  if (!index || *index > items.size()) {
-    return refused(std::string(kind) + " operation does not apply: error in add for path: '" +
-                   join(path) + "': Unable to access invalid index: " + path.back() +
-                   ": invalid index referenced");
-  }
+  const auto index = last == "-" ? std::optional(items.size()) : index_of(last);
+  if (!index || *index > items.size()) return bad_index(kind, path);
   items.insert(items.begin() + static_cast<std::ptrdiff_t>(*index), std::move(value));
   return {};
 }
 
-Result<Value> JsonPatch::remove(const Tokens& path, std::string_view kind) {
-  if (path.empty()) return refused("the whole document cannot be removed");
-  Value* parent = find(std::span(path).first(path.size() - 1));
-  Value* target = parent == nullptr ? nullptr : find(path);
-  if (target == nullptr) return missing(kind, path, "unable to remove nonexistent key");
-  Value removed = std::move(*target);
-  if (parent->is_array()) {
-    auto& items = parent->mutable_items();
-    items.erase(items.begin() + (target - items.data()));
-  } else {
-    parent->erase(path.back());
+Result<Value> JsonPatch::remove(const Pointer& path, std::string_view kind) {
+  Value* parent = holder(path);
+  if (parent == nullptr) return missing(kind, kind == "move" ? "from path" : "path", path);
+  const std::string& last = path.tokens.back();
+  if (parent->is_object()) {
+    Value* target = parent->find(last);
+    if (target == nullptr) {
+      return refused("error in " + std::string(kind) + " for path: '" + path.text +
+                     "': Unable to remove nonexistent key: " + last + ": missing value");
+    }
+    Value removed = std::move(*target);
+    parent->erase(last);
+    return removed;
   }
+  auto& items = parent->mutable_items();
+  const auto index = index_of(last);
+  if (!index || *index >= items.size()) return bad_index(kind, path);
+  const auto at = items.begin() + static_cast<std::ptrdiff_t>(*index);
+  Value removed = std::move(*at);
+  items.erase(at);
   return removed;
 }
 
-Result<void> JsonPatch::replace(const Tokens& path, const Value& value) {
-  Value* target = find(path);
-  if (target == nullptr) return missing("replace", path, "doc is missing key");
-  if (path.size() + value.depth() > kMaxDepth) {
+// Where RFC 6902 wants the target to exist, upstream's server also takes the absent member of an
+// object, and clients have come to rely on it.
+Result<void> JsonPatch::replace(const Pointer& path, const Value& value) {
+  if (path.tokens.size() + value.depth() > kMaxDepth) {
     return refused("replace operation does not apply: exceeded max depth");
   }
-  *target = value;
+  if (path.tokens.empty()) {
+    doc_ = value;
+    return {};
+  }
+  Value* parent = holder(path);
+  if (parent == nullptr) return missing("replace", "path", path);
+  if (parent->is_object()) {
+    parent->set(path.tokens.back(), value);
+    return {};
+  }
+  const auto index = index_of(path.tokens.back());
+  if (!index || *index >= parent->size()) return missing("replace", "key", path);
+  parent->mutable_items()[*index] = value;
   return {};
 }
 
-Result<void> JsonPatch::test(const Tokens& path, const Value& value) {
-  const Value* target = find(path);
-  // Upstream: an absent member equals null.
+// An absent member equals null, as upstream has it.
+Result<void> JsonPatch::test(const Pointer& path, const Value& value) {
+  const Value* target = &doc_;
+  if (!path.tokens.empty()) {
+    const Value* parent = holder(path);
+    if (parent == nullptr) return missing("test", "path", path);
+    target = find(path.tokens);
+    if (target == nullptr && parent->is_array()) return bad_index("test", path);
+  }
   if (target == nullptr ? value.is_null() : *target == value) return {};
-  return refused("testing value " + join(path) + " failed: test failed");
+  return refused("testing value " + path.text + " failed: test failed");
 }
 
-Result<void> JsonPatch::move(const Tokens& from, const Tokens& path) {
-  if (from == path) {
-    return find(from) != nullptr ? Result<void>()
-                                 : missing("move", from, "doc is missing from path");
-  }
-  if (path.size() > from.size() && std::equal(from.begin(), from.end(), path.begin())) {
-    return refused("move operation does not apply: \"" + join(from) +
+Result<void> JsonPatch::move(const Pointer& from, const Pointer& path) {
+  if (from == path && find(from.tokens) != nullptr) return {};
+  if (path.inside(from)) {
+    return refused("move operation does not apply: \"" + from.text +
                    "\" cannot be moved into itself");
   }
   SKIFF_TRY(Value value, remove(from, "move"));
   return add(path, std::move(value), "move");
 }
 
-Result<void> JsonPatch::copy(const Tokens& from, const Tokens& path) {
-  const Value* source = find(from);
-  if (source == nullptr) return missing("copy", from, "doc is missing from path");
+Result<void> JsonPatch::copy(const Pointer& from, const Pointer& path) {
+  const Value* source = find(from.tokens);
+  if (source == nullptr) return missing("copy", "from path", from);
   copied_ += to_json(*source).size();
   if (copied_ > kMaxCopiedBytes) {
     return refused("Unable to complete the copy, the accumulated size increase of copy is " +
@@ -206,13 +231,13 @@ Result<void> JsonPatch::copy(const Tokens& from, const Tokens& path) {
 
 Result<void> JsonPatch::apply(const Value& operation) {
   const std::string& kind = operation["op"].as_string();
-  SKIFF_TRY(const Tokens path, pointer_of(operation, "path", kind));
+  SKIFF_TRY(const Pointer path, pointer_of(operation, "path", kind));
   if (kind == "remove") {
     SKIFF_CHECK(remove(path, kind));
     return {};
   }
   if (kind == "move" || kind == "copy") {
-    SKIFF_TRY(const Tokens from, pointer_of(operation, "from", kind));
+    SKIFF_TRY(const Pointer from, pointer_of(operation, "from", kind));
     return kind == "move" ? move(from, path) : copy(from, path);
   }
   if (kind != "add" && kind != "replace" && kind != "test") {
