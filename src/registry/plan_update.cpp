@@ -274,7 +274,8 @@ Result<void> plan_patch(Core& core, Write& write, const WriteContext& context, P
       SKIFF_CHECK(api::strategic_merge_patch(*type, doc, patch));
   }
   const bool names_version = patch["metadata"].has("resourceVersion");
-  const std::string& newest = (*object_of(*item)).resource_version();
+  const ObjectPtr base = object_of(*item);
+  const std::string& newest = base->resource_version();
   const bool same = doc["metadata"]["resourceVersion"].as_string() == newest;
   SKIFF_CHECK(read_document(target, *type, doc, context, true));
   SKIFF_CHECK(finish_update(core, write, context, std::move(doc), *item, plan));
