@@ -45,10 +45,9 @@ class History {
 
   // Memory that is held for the past only.
   std::size_t bytes() const noexcept { return bytes_; }
-
- private:
   static std::size_t cost(const Change& change);
 
+ private:
   std::deque<Change> changes_;
   std::size_t bytes_ = 0;
 };

@@ -192,21 +192,30 @@ Task<std::vector<Result<ItemPtr>>> MvccStore::commit(std::vector<Op> ops) {
     co_return verdicts;
   }
   if (!gathering_) gathering_ = std::make_shared<Batch>(env_.executor);
-  const std::shared_ptr<Batch> batch = gathering_;
+  std::shared_ptr<Batch> batch = gathering_;
   const std::size_t had = batch->records->size();
   const std::size_t had_bytes = batch->bytes;
-  for (Op& op : ops) verdicts.push_back(accept(std::move(op), *batch));
-  if (batch->records->size() == had) co_return verdicts;
+  Revision refused_by = 0;  // newest version on its way that an Op was refused for
+  for (Op& op : ops) {
+    verdicts.push_back(accept(std::move(op), *batch));
+    if (verdicts.back()) continue;
+    const auto it = pending_.find(op.key);  // a refused Op is not moved from
+    if (it != pending_.end()) refused_by = std::max(refused_by, it->second.item->modified);
+  }
   waiting_bytes_ += batch->bytes - had_bytes;
-  ops.clear();
-  if (!writing_) {
+  if (batch->records->size() == had) {
+    // A refusal must not tell of what may still fail, and the refused will read again at once: they
+    // wait for what stood in their way.
+    if (refused_by == 0) co_return verdicts;
+    if (in_flight_ && refused_by <= in_flight_->records->back().item->modified) batch = in_flight_;
+  } else if (!writing_) {
     writing_ = true;
     tasks_.spawn("store writer", write_batches());
   }
   while (!batch->done) co_await batch->finished.wait();
   if (batch->error) {
     for (auto& v : verdicts) {
-      if (v) v = *batch->error;
+      if (v || refused_by != 0) v = *batch->error;
     }
   }
   co_return verdicts;
@@ -216,8 +225,10 @@ Task<void> MvccStore::write_batches() {
   co_await yield();  // whoever is ready in this turn shares the first append
   while (gathering_ && !gathering_->records->empty()) {
     const std::shared_ptr<Batch> batch = std::exchange(gathering_, nullptr);
+    in_flight_ = batch;
     metrics_.appends.add();
     const auto outcome = co_await log_->append(batch->records);
+    in_flight_.reset();
     if (outcome) {
       failing_.reset();
       publish(*batch->records);
@@ -359,12 +370,18 @@ void MvccStore::compact_when_due() {
 Task<void> MvccStore::compact_by_policy(Revision old_enough) {
   // Some more than necessary when it is about memory, so as not to be back at the next commit.
   const bool too_big = options_.history_bytes != 0 && history_.bytes() > options_.history_bytes;
-  const std::size_t bound = too_big ? options_.history_bytes / 4 * 3 : history_.bytes();
+  const std::size_t bound = options_.history_bytes / 4 * 3;
   Result<void> outcome;
   if (old_enough > compacted_) outcome = co_await compact(old_enough);
-  while (outcome && !closed_ && too_big && history_.bytes() > bound && !history_.empty()) {
-    const std::size_t slice = std::min(kCompactSlice, history_.size());
-    outcome = co_await compact(history_[slice - 1].revision());
+  while (outcome && !closed_ && too_big && history_.bytes() > bound) {
+    std::size_t excess = history_.bytes() - bound;
+    std::size_t i = 0;
+    for (; i + 1 < kCompactSlice && i + 1 < history_.size(); ++i) {
+      const std::size_t cost = History::cost(history_[i]);
+      if (cost >= excess) break;
+      excess -= cost;
+    }
+    outcome = co_await compact(history_[i].revision());
   }
   if (!outcome && !closed_) {
     log::warn("store", "cannot compact the log; will try again", {{"error", outcome.error()}});

@@ -98,6 +98,7 @@ class MvccStore final : public Store {
   // Newest accepted version of keys with Ops on their way; the key's bytes are the item's.
   std::unordered_map<std::string_view, Slot> pending_;
   std::shared_ptr<Batch> gathering_;
+  std::shared_ptr<Batch> in_flight_;
   std::size_t waiting_bytes_ = 0;
   bool writing_ = false;
   bool compacting_ = false;

@@ -126,7 +126,7 @@ int SqliteFile::write_all(const std::vector<Row>& rows, const std::vector<ItemPt
   }
   for (const ItemPtr& item : flush) {
     const Held* held = find_held(changes, item->key);
-    if (held == nullptr || held->record.item != item) continue;  // superseded since
+    if (held == nullptr) continue;  // superseded by what is on disk, or came and went
     if (const int code = write_held(*held); code != SQLITE_OK) return code;
     changes[item->key] = std::nullopt;
   }

@@ -103,7 +103,7 @@ class SqliteFile {
   Revision ceiling_ = 0;    // after a crash, numbering goes on no lower than here
   bool clean_ = true;       // on disk: nothing acknowledged is missing
   std::unordered_map<std::string_view, Held> held_;  // by the item's key
-  std::vector<ItemPtr> flush_;                       // due to be written, if still held
+  std::vector<ItemPtr> flush_;                       // keys due to be written, if still held
   std::size_t rows_since_compaction_ = 0;
   std::size_t bytes_since_compaction_ = 0;
   int wal_pages_ = 0;

@@ -1,0 +1,274 @@
+// Runs testdata/*.txt: blocks of a command, its further lines, "----" and what it prints. With
+// SKIFF_REWRITE set the files are written anew from what was printed; read the difference before
+// keeping it.
+#include <catch2/catch_test_macros.hpp>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "fixture.hpp"
+#include "skiff/base/log.hpp"
+
+namespace skiff::store::testing {
+namespace {
+
+using Words = std::vector<std::string>;
+
+Words split_words(const std::string& line) {
+  std::istringstream in(line);
+  Words words;
+  for (std::string word; in >> word;) words.push_back(word);
+  return words;
+}
+
+// The value of "name=value" among the words.
+std::optional<std::string> option(const Words& words, const std::string& name) {
+  for (const auto& word : words) {
+    if (word.starts_with(name + "=")) return word.substr(name.size() + 1);
+  }
+  return std::nullopt;
+}
+
+Revision number(const Words& words, const std::string& name) {
+  const auto text = option(words, name);
+  return text ? std::stoll(*text) : 0;
+}
+
+std::pair<std::string, std::string> parse_attribute(const std::string& text) {
+  const std::size_t colon = text.find(':');
+  return {text.substr(0, colon), text.substr(colon + 1)};
+}
+
+class Script {
+ public:
+  Script() : control_(std::make_shared<FakeLog::Control>(loop_.executor())) { open({}); }
+  ~Script() {
+    watches_.clear();
+    control_->held = false;
+    control_->released.notify_all();
+    loop_.settle();
+    (void)loop_.run(store_->close());
+  }
+
+  std::string run(const std::string& command, const std::vector<std::string>& lines) {
+    const Words words = split_words(command);
+    const std::string& verb = words[0];
+    if (verb == "commit") return commit(words, lines);
+    if (verb == "result") return result(words[1]);
+    if (verb == "get") return get(words);
+    if (verb == "range") return range(words);
+    if (verb == "watch") return watch(words);
+    if (verb == "poll") return poll(words[1]);
+    if (verb == "unwatch") return watches_.erase(words[1]) ? "" : "no such watch\n";
+    if (verb == "compact") return show(loop_.run(store_->compact(std::stoll(words[1]))));
+    if (verb == "log") return log(words, command);
+    if (verb == "sleep") {
+      loop_.clock.run_for(loop_.io(), std::chrono::seconds(std::stoll(words[1])));
+      return "";
+    }
+    if (verb == "options") return options(words);
+    if (verb == "status") return status();
+    return "unknown command\n";
+  }
+
+ private:
+  static std::string show(const Result<void>& outcome) {
+    return outcome ? "ok\n" : show(outcome.error());
+  }
+  static std::string show(const Error& error) {
+    return std::string(name_of(error.code)) + ": " + error.message + "\n";
+  }
+  static std::string show(const Item& item) {
+    std::string out = item.key + "=" + item.value + " @" + std::to_string(item.modified);
+    if (item.created != item.modified) out += " created " + std::to_string(item.created);
+    return out;
+  }
+
+  void open(StoreOptions options) {
+    auto log = std::make_unique<FakeLog>(control_);
+    store_ = std::move(*loop_.run(Store::open(loop_.env(), std::move(log), options)));
+  }
+
+  std::string options(const Words& words) {
+    StoreOptions options;
+    if (const auto v = option(words, "max-value")) options.max_value_bytes = std::stoull(*v);
+    if (const auto v = option(words, "history"))
+      options.history = std::chrono::seconds(std::stoll(*v));
+    if (const auto v = option(words, "history-bytes")) options.history_bytes = std::stoull(*v);
+    (void)loop_.run(store_->close());
+    open(options);
+    return "";
+  }
+
+  static Op parse_op(const Words& words) {
+    Op op;
+    op.type = words[0] == "erase" ? Op::Type::erase : Op::Type::put;
+    op.key = words[1];
+    for (std::size_t i = 2; i < words.size(); ++i) {
+      if (words[i] == "volatile") {
+        op.is_volatile = true;
+      } else if (words[i].starts_with("attr=")) {
+        op.attributes.push_back(parse_attribute(words[i].substr(5)));
+      } else if (words[i].find('=') == std::string::npos) {
+        op.value = words[i];
+      }
+    }
+    if (const auto v = option(words, "expect")) op.expect = std::stoll(*v);
+    if (const auto v = option(words, "slot"))
+      op.revision_slot = static_cast<std::uint32_t>(std::stoul(*v));
+    return op;
+  }
+
+  static Task<void> commit_task(Store* store, std::vector<Op> ops, std::string* out) {
+    std::vector<std::string> keys;
+    for (const Op& op : ops) keys.push_back(op.key);
+    const auto verdicts = co_await store->commit(std::move(ops));
+    for (std::size_t i = 0; i < verdicts.size(); ++i) {
+      *out += verdicts[i] ? "ok " + show(**verdicts[i]) + "\n" : show(verdicts[i].error());
+    }
+    if (out->empty()) *out = "nothing\n";
+  }
+
+  // commit [NAME]: with the log held it is left waiting under that name.
+  std::string commit(const Words& words, const std::vector<std::string>& lines) {
+    std::vector<Op> ops;
+    for (const auto& line : lines) ops.push_back(parse_op(split_words(line)));
+    const std::string name = words.size() > 1 ? words[1] : "";
+    results_[name].clear();
+    loop_.spawn(commit_task(store_.get(), std::move(ops), &results_[name]));
+    loop_.settle();
+    return result(name);
+  }
+  std::string result(const std::string& name) {
+    return results_[name].empty() ? "waiting\n" : results_[name];
+  }
+
+  std::string get(const Words& words) {
+    const auto item = store_->get(words[1], number(words, "at"));
+    return item ? show(**item) + "\n" : show(item.error());
+  }
+
+  static Range parse_range(const Words& words) {
+    if (const auto p = option(words, "prefix")) return Range::prefix(*p);
+    if (const auto k = option(words, "key")) return Range::key(*k);
+    return {option(words, "from").value_or(""), option(words, "to").value_or("")};
+  }
+
+  std::string range(const Words& words) {
+    const auto limit = static_cast<std::size_t>(number(words, "limit"));
+    const auto page = store_->range(parse_range(words), limit, number(words, "at"));
+    if (!page) return show(page.error());
+    std::string out;
+    for (const auto& item : page->items) out += show(*item) + "\n";
+    out += "at " + std::to_string(page->revision);
+    if (page->more) out += ", " + std::to_string(page->remaining) + " more";
+    return out + "\n";
+  }
+
+  std::string watch(const Words& words) {
+    WatchOptions options;
+    options.range = parse_range(words);
+    options.after = number(words, "after");
+    if (const auto max = option(words, "max")) options.max_pending = std::stoull(*max);
+    if (const auto a = option(words, "attr")) options.attribute = parse_attribute(*a);
+    auto watch = store_->watch(std::move(options));
+    if (!watch) return show(watch.error());
+    watches_[words[1]] = std::move(*watch);
+    return "ok\n";
+  }
+
+  std::string poll(const std::string& name) {
+    Watch& watch = *watches_.at(name);
+    const auto events = watch.poll();
+    if (!events) return show(events.error());
+    std::string out;
+    for (const Event& event : *events) {
+      out += event.type == Event::Type::put ? "put " : "erase ";
+      out += show(*event.item);
+      if (event.previous) out += " was " + event.previous->value;
+      out += "\n";
+    }
+    return out + "through " + std::to_string(watch.progress()) + "\n";
+  }
+
+  // log fail MESSAGE... | ok | hold | release | appends
+  std::string log(const Words& words, const std::string& command) {
+    if (words[1] == "fail") control_->failure = Error{Code::unavailable, command.substr(9)};
+    if (words[1] == "ok") control_->failure.reset();
+    if (words[1] == "hold") control_->held = true;
+    if (words[1] == "release") {
+      control_->held = false;
+      control_->released.notify_all();
+      loop_.settle();
+    }
+    if (words[1] != "appends") return "";
+    std::string out;
+    for (const std::size_t n : control_->appends) out += std::to_string(n) + "\n";
+    control_->appends.clear();
+    return out;
+  }
+
+  std::string status() {
+    const auto failing = store_->failing();
+    return "revision " + std::to_string(store_->revision()) + ", compacted " +
+           std::to_string(store_->compacted()) + (failing ? ", failing: " + failing->message : "") +
+           "\n";
+  }
+
+  Loop loop_;
+  std::shared_ptr<FakeLog::Control> control_;
+  std::unique_ptr<Store> store_;
+  std::map<std::string, std::unique_ptr<Watch>> watches_;
+  std::map<std::string, std::string> results_;
+};
+
+void run_file(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  std::string rewritten;
+  log::set_level(log::Level::off);  // failures are on purpose
+  Script script;
+  std::string line;
+  int number = 0;
+  while (std::getline(in, line)) {
+    ++number;
+    if (line.empty() || line.starts_with("#")) {
+      rewritten += line + "\n";
+      continue;
+    }
+    const std::string command = line;
+    const int at = number;
+    std::vector<std::string> lines;
+    rewritten += command + "\n";
+    while (++number, std::getline(in, line) && line != "----") {
+      lines.push_back(line);
+      rewritten += line + "\n";
+    }
+    std::string expected;
+    while (++number, std::getline(in, line) && !line.empty()) expected += line + "\n";
+    const std::string printed = script.run(command, lines);
+    rewritten += "----\n" + printed + "\n";
+    INFO(path.filename().string() << ":" << at << ": " << command);
+    if (std::getenv("SKIFF_REWRITE") == nullptr) CHECK(printed == expected);
+  }
+  log::set_level(log::Level::info);
+  if (std::getenv("SKIFF_REWRITE") != nullptr) {
+    while (rewritten.ends_with("\n\n")) rewritten.pop_back();
+    std::ofstream(path) << rewritten;
+  }
+}
+
+TEST_CASE("scripts") {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(SKIFF_TESTDATA)) {
+    if (entry.path().extension() == ".txt") files.push_back(entry.path());
+  }
+  std::sort(files.begin(), files.end());
+  REQUIRE(!files.empty());
+  for (const auto& file : files) {
+    DYNAMIC_SECTION(file.stem().string()) { run_file(file); }
+  }
+}
+
+}  // namespace
+}  // namespace skiff::store::testing
