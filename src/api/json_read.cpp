@@ -330,7 +330,7 @@ bool Reader::big_number(const char* start, bool integral, Value& out) {
     }
     value = 0;
   }
-  out = Value(value);
+  out = Value(value == 0 ? 0.0 : value);  // -0 would come back as the integer 0
   return true;
 }
 

@@ -120,6 +120,7 @@ class Reader {
 Reader::Reader(std::string_view text, ParseLimits limits, std::vector<std::string>* duplicates)
     : limits_(limits), duplicates_(duplicates) {
   SKIFF_ASSERT(yaml_parser_initialize(&parser_) == 1, "no memory for a YAML parser");
+  if (text.empty()) text = "";  // libyaml wants a pointer even to nothing
   yaml_parser_set_input_string(&parser_, reinterpret_cast<const unsigned char*>(text.data()),
                                text.size());
 }
