@@ -1,6 +1,9 @@
 #include "skiff/base/task.hpp"
 
+#include <boost/asio/associated_executor.hpp>
+#include <boost/asio/async_result.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -78,7 +81,8 @@ void TaskGroup::cancel() {
 }
 
 Task<void> TaskGroup::join() {
-  // A joiner that is itself being cancelled must still wait: the tasks use what it is about to free.
+  // A joiner that is itself being cancelled must still wait: the tasks use what it is about to
+  // free.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   while (!entries_.empty()) co_await ended_.wait();
 }
@@ -89,6 +93,22 @@ BlockingPool::BlockingPool(std::size_t threads) {
 
 BlockingPool::~BlockingPool() {
   if (pool_) pool_->join();
+}
+
+// Not a co_spawn on the pool: cancelling that would reach into a coroutine that another thread
+// runs.
+Task<void> BlockingPool::on_pool(std::function<void()> work) {
+  auto start = [this](auto handler, std::function<void()> w) {
+    const auto home = asio::get_associated_executor(handler);
+    auto guard = asio::make_work_guard(home);
+    asio::post(*pool_, [handler = std::move(handler), w = std::move(w), home,
+                        guard = std::move(guard)]() mutable {
+      w();
+      asio::post(home, std::move(handler));
+    });
+  };
+  return asio::async_initiate<const asio::use_awaitable_t<>, void()>(
+      std::move(start), asio::use_awaitable, std::move(work));
 }
 
 Task<bool> stop_requested() {

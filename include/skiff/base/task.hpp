@@ -11,6 +11,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <cstddef>
 #include <deque>
+#include <exception>
 #include <functional>
 #include <list>
 #include <memory>
@@ -129,19 +130,33 @@ class BlockingPool {
   ~BlockingPool();
 
   // Runs `function()` on a pool thread and resumes the caller on its own executor with the result.
-  // `function` must not touch state of the loop.
+  // `function` must not touch state of the loop. Once begun it is run to its end and its result
+  // handed over, even when the caller is cancelled meanwhile: that shows at its next wait.
   template <class F>
   Task<std::invoke_result_t<F>> run(F function) {
+    using R = std::invoke_result_t<F>;
     if (!pool_) co_return function();
-    co_return co_await asio::co_spawn(pool_->get_executor(), call(std::move(function)),
-                                      asio::use_awaitable);
+    // The pool works on what is in this frame; the frame lives until the pool has let go of it.
+    std::conditional_t<std::is_void_v<R>, bool, std::optional<R>> value{};
+    std::exception_ptr error;
+    std::function<void()> work = [&] {
+      try {
+        if constexpr (std::is_void_v<R>) {
+          function();
+        } else {
+          value.emplace(function());
+        }
+      } catch (...) {
+        error = std::current_exception();
+      }
+    };
+    co_await on_pool(std::move(work));
+    if (error) std::rethrow_exception(error);
+    if constexpr (!std::is_void_v<R>) co_return std::move(*value);
   }
 
  private:
-  template <class F>
-  static Task<std::invoke_result_t<F>> call(F function) {
-    co_return function();
-  }
+  Task<void> on_pool(std::function<void()> work);
   std::unique_ptr<asio::thread_pool> pool_;
 };
 

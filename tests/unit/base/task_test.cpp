@@ -105,3 +105,39 @@ TEST_CASE("blocking work returns to the caller's executor") {
   CHECK(after == std::this_thread::get_id());
   CHECK(inside != after);
 }
+
+TEST_CASE("a cancelled caller gets what the pool did for it, then stops") {
+  asio::io_context io;
+  BlockingPool pool(2);
+  TaskGroup group(io.get_executor());
+  std::atomic<bool> begun = false;
+  bool handed_over = false, went_on = false;
+  auto caller = [&]() -> Task<void> {
+    auto work = [&] {
+      begun = true;
+      std::this_thread::sleep_for(20ms);
+      return 7;
+    };
+    handed_over = co_await pool.run(std::move(work)) == 7;
+    co_await yield();
+    went_on = true;
+  };
+  auto thrower = [&]() -> Task<void> {
+    auto work = []() -> int { throw std::runtime_error("no"); };
+    bool caught = false;
+    try {
+      co_await pool.run(std::move(work));
+    } catch (const std::runtime_error&) {
+      caught = true;
+    }
+    CHECK(caught);
+  };
+  group.spawn("thrower", thrower());
+  group.spawn("caller", caller());
+  while (!begun) io.poll_one();
+  group.cancel();
+  io.run();
+  CHECK(handed_over);
+  CHECK_FALSE(went_on);
+  CHECK(group.size() == 0);
+}
