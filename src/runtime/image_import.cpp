@@ -135,15 +135,19 @@ Task<Result<std::vector<Image>>> ImageStore::import_archive(std::string path, st
     auto images = co_await state->import_fd(STDIN_FILENO, std::move(name));
     co_return std::move(images);
   }
-  auto open = [path] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); };
-  const int fd = co_await state->env.blocking->run(std::move(open));
-  if (fd < 0) co_return errno_error(errno, "reading " + path);
+  auto open = [path]() -> Result<int> {
+    const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return errno_error(errno, "reading " + path);
+    return fd;
+  };
+  const auto fd = co_await state->env.blocking->run(std::move(open));
+  if (!fd) co_return fd.error();
   struct Closer {
     int fd;
     ~Closer() { ::close(fd); }
   };
-  const Closer closer{fd};
-  auto images = co_await state->import_fd(fd, std::move(name));
+  const Closer closer{*fd};
+  auto images = co_await state->import_fd(*fd, std::move(name));
   if (!images) co_return annotate(images.error(), path);
   co_return std::move(images);
 }

@@ -301,12 +301,16 @@ Task<Result<Image>> ImageStore::pull(std::string ref, Keyring keyring) {
     co_return std::move(image);
   }
   const std::string key = ref + "\n" + keyring.fingerprint();
-  auto& slot = state->pulls[key];
-  if (!slot) {
-    slot = std::make_shared<State::Pull>(state->env.executor);
+  const auto running = state->pulls.find(key);
+  std::shared_ptr<State::Pull> pull;
+  if (running != state->pulls.end()) {
+    pull = running->second;
+  } else {
+    pull = std::make_shared<State::Pull>(state->env.executor);
+    state->pulls.emplace(key, pull);
+    // May end before spawn() returns, and then is off the list again.
     state->group.spawn("image pull", state->run_pull(key, ref, std::move(keyring)));
   }
-  const auto pull = slot;
   while (!pull->result) co_await pull->done.wait();
   co_return *pull->result;
 }
