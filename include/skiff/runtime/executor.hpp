@@ -1,7 +1,7 @@
 // Who turns an OCI bundle into a process. The built-in executor needs no other program; the
 // interface is where an OCI runtime on disk could take its place per RuntimeClass.
 //
-// An Executor starts nothing itself: it compiles a bundle into a LaunchPlan, a list of steps that
+// An OciExecutor starts nothing itself: it compiles a bundle into a LaunchPlan, a list of steps that
 // the pod's shim carries out in the container's first process. So the shim stays small, and
 // everything expensive (JSON, libseccomp) happens in skiff.
 #pragma once
@@ -47,9 +47,9 @@ struct LaunchContext {
   std::vector<std::string> canonical_sources;  // of binds: no symlink may have come into them
 };
 
-class Executor {
+class OciExecutor {
  public:
-  virtual ~Executor() = default;
+  virtual ~OciExecutor() = default;
   // `config` is the bundle's config.json (OCI runtime-spec 1.0). Blocking: file look-ups only.
   // Errors: invalid when the specification asks for what cannot be done, with the field's name.
   virtual Result<LaunchPlan> launch(const api::Value& config, const LaunchContext& context) = 0;
@@ -58,6 +58,6 @@ class Executor {
                                   const LaunchContext& context) = 0;
 };
 
-std::unique_ptr<Executor> make_builtin_executor();
+std::unique_ptr<OciExecutor> make_builtin_executor();
 
 }  // namespace skiff::runtime

@@ -3,7 +3,7 @@
 //
 // A sandbox is a pod's network, IPC and UTS namespaces, held by one shim process (shim.hpp), which
 // is also the parent of the pod's containers: they outlive skiff. A container is an OCI bundle
-// (runtime-spec 1.0 config.json) that an Executor turns into a process.
+// (runtime-spec 1.0 config.json) that an OciExecutor turns into a process.
 //
 // STATE_DIR/                      volatile: nothing in it means anything after a reboot
 //   sandboxes/ID/                 sandbox.json, shim.sock, resolv.conf, hostname, hosts, shm/

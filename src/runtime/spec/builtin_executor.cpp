@@ -385,7 +385,7 @@ class Compiler {
   bool own_dev_ = true;
 };
 
-class BuiltinExecutor final : public Executor {
+class BuiltinExecutor final : public OciExecutor {
  public:
   Result<LaunchPlan> launch(const Value& config, const LaunchContext& context) override {
     return Compiler(config, context).container();
@@ -398,6 +398,6 @@ class BuiltinExecutor final : public Executor {
 
 }  // namespace
 
-std::unique_ptr<Executor> make_builtin_executor() { return std::make_unique<BuiltinExecutor>(); }
+std::unique_ptr<OciExecutor> make_builtin_executor() { return std::make_unique<BuiltinExecutor>(); }
 
 }  // namespace skiff::runtime
