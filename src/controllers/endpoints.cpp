@@ -73,7 +73,8 @@ Task<Result<Outcome>> EndpointsController::reconcile(NamespacedName key) {
   const ObjectPtr service = pods_.services().get(key);
   const ObjectPtr present = endpoints_.get(key);
   if (!service) {
-    if (!present || !ours(*present)) co_return outcome;
+    // Custom Endpoints go with their service too.
+    if (!present) co_return outcome;
     const auto removed = co_await remove(resources::kEndpoints, present);
     if (!removed && removed.error().code != Code::not_found) co_return removed.error();
     outcome.removed(endpoints_, *present);

@@ -189,8 +189,8 @@ Result<ObjectPtr> FakeClient::replace(const Ref& ref, Value object, const Object
                               "deletionGracePeriodSeconds"}) {
       if (const Value* kept = old->metadata().find(field)) meta.set(field, *kept);
     }
-    if (const Value* status = old->root().find("status")) next.set("status", *status);
     if (!(next["spec"] == (*old)["spec"])) meta.set("generation", old->generation() + 1);
+    if (const Value* status = old->root().find("status")) next.set("status", *status);
   }
   if (next == old->root()) return old;
   if (old->deleting() && !has_finalizers(next) &&
@@ -244,11 +244,11 @@ Result<ObjectPtr> FakeClient::remove_now(const Ref& ref, DeleteOptions options) 
                                        next["spec"]["terminationGracePeriodSeconds"].as_int(30))
                                  : 0;
   if (!has_finalizers(next) && grace == 0) return erase(ref, old);
-  if (ref.resource == "namespaces") next.member("status").set("phase", "Terminating");
   if (!old->deleting()) {
     meta.set("deletionTimestamp", format_time(env_.clock->wall() + std::chrono::seconds(grace)));
   }
   meta.set("deletionGracePeriodSeconds", grace);
+  if (ref.resource == "namespaces") next.member("status").set("phase", "Terminating");
   if (next == old->root()) return old;
   return store(ref, std::move(next), old);
 }
