@@ -1,0 +1,250 @@
+// What the store costs: durable commits against a bare fsync loop in the same directory, large
+// ranges, watch fan-out, compaction, memory.
+//   bench_store [DIRECTORY [OBJECTS]]    (the temporary directory, 1000000)
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "skiff/base/clock.hpp"
+#include "skiff/base/env.hpp"
+#include "skiff/base/task.hpp"
+#include "skiff/store/store.hpp"
+
+namespace {
+
+using namespace skiff;         // NOLINT: a program of one file
+using namespace skiff::store;  // NOLINT
+
+RealClock wall_clock;
+
+double seconds_since(TimePoint start) {
+  return std::chrono::duration<double>(wall_clock.now() - start).count();
+}
+
+struct Bench {
+  asio::io_context io;
+  metrics::Registry metrics;
+  TaskGroup tasks{io.get_executor()};
+
+  Env env() {
+    Env e;
+    e.executor = io.get_executor();
+    e.clock = &wall_clock;
+    e.metrics = &metrics;
+    return e;
+  }
+  template <class T>
+  static Task<void> keep(Task<T> task, std::optional<T>* out) {
+    *out = co_await std::move(task);
+  }
+  template <class T>
+  T run(Task<T> task) {
+    std::optional<T> out;
+    tasks.spawn("bench", keep(std::move(task), &out));
+    io.restart();
+    io.run();
+    return std::move(*out);
+  }
+  std::unique_ptr<Store> open(std::unique_ptr<Log> log, StoreOptions options = {}) {
+    auto store = run(Store::open(env(), std::move(log), options));
+    if (!store) {
+      std::fprintf(stderr, "%s\n", store.error().message.c_str());
+      std::exit(1);
+    }
+    return std::move(*store);
+  }
+  void close(std::unique_ptr<Store> store) { (void)run(store->close()); }
+};
+
+Op put(std::string key, std::size_t size) {
+  Op op;
+  op.key = std::move(key);
+  op.value.assign(size, 'x');
+  op.revision_slot = static_cast<std::uint32_t>(size / 2);
+  return op;
+}
+
+double resident_mb() {
+  std::ifstream in("/proc/self/statm");
+  long total = 0;
+  long resident = 0;
+  in >> total >> resident;
+  return static_cast<double>(resident * ::sysconf(_SC_PAGESIZE)) / 1e6;
+}
+
+double bare_fsyncs(const std::string& directory) {
+  const std::string path = directory + "/bare";
+  const int fd = ::open(path.c_str(), O_CREAT | O_RDWR | O_TRUNC, 0600);
+  const std::string block(600, 'x');
+  const TimePoint start = wall_clock.now();
+  int n = 0;
+  for (; seconds_since(start) < 1.0; ++n) {
+    if (::write(fd, block.data(), block.size()) < 0 || ::fdatasync(fd) < 0) std::exit(1);
+  }
+  const double rate = n / seconds_since(start);
+  ::close(fd);
+  std::filesystem::remove(path);
+  return rate;
+}
+
+struct Writers {
+  Store* store;
+  TimePoint start;
+  double seconds;
+  std::uint64_t done = 0;
+  std::vector<double> latencies;
+};
+
+Task<void> writer(Writers* all, int number) {
+  for (int i = 0; seconds_since(all->start) < all->seconds; ++i) {
+    const TimePoint before = wall_clock.now();
+    std::vector<Op> batch;
+    batch.push_back(
+        put("/registry/configmaps/" + std::to_string(number) + "/" + std::to_string(i), 500));
+    const auto verdicts = co_await all->store->commit(std::move(batch));
+    if (!verdicts[0]) std::exit(1);
+    ++all->done;
+    all->latencies.push_back(seconds_since(before));
+  }
+}
+
+void durable_commits(const std::string& directory) {
+  const double bare = bare_fsyncs(directory);
+  std::printf("bare write+fdatasync           %9.0f /s\n", bare);
+  for (const int count : {1, 64, 1000}) {
+    Bench bench;
+    const std::string path = directory + "/db" + std::to_string(count);
+    auto log = open_sqlite_log(bench.env(), {.path = path});
+    if (!log) std::exit(1);
+    auto store = bench.open(std::move(*log));
+    Writers writers{store.get(), wall_clock.now(), 3.0, 0, {}};
+    for (int i = 0; i < count; ++i) bench.tasks.spawn("writer", writer(&writers, i));
+    bench.io.restart();
+    bench.io.run();
+    const double rate = static_cast<double>(writers.done) / seconds_since(writers.start);
+    auto& l = writers.latencies;
+    std::sort(l.begin(), l.end());
+    std::printf(
+        "commits, %4d writers          %9.0f /s   %6.2f x bare   p50 %6.2f ms  p99 %6.2f ms\n",
+        count, rate, rate / bare, l[l.size() / 2] * 1e3, l[l.size() * 99 / 100] * 1e3);
+    bench.close(std::move(store));
+    const TimePoint again = wall_clock.now();
+    auto reopened = bench.open(std::move(*open_sqlite_log(bench.env(), {.path = path})));
+    const std::size_t n = reopened->range(Range::prefix("")).value().items.size();
+    std::printf("  opening it again, %7zu keys %7.1f ms\n", n, seconds_since(again) * 1e3);
+    bench.close(std::move(reopened));
+  }
+}
+
+void fill(Bench& bench, Store& store, int objects, std::size_t size) {
+  std::vector<Op> batch;
+  for (int i = 0; i < objects; ++i) {
+    // Scattered over the key space, as names are.
+    const auto scattered = static_cast<unsigned>(i) * 2654435761U % 1'000'000'007U;
+    Op op = put("/registry/pods/namespace-" + std::to_string(scattered % 1000) + "/pod-" +
+                    std::to_string(scattered),
+                size);
+    op.attributes = {{"spec.nodeName", "node-" + std::to_string(i % 1000)}};
+    batch.push_back(std::move(op));
+    if (batch.size() == 1000 || i + 1 == objects) {
+      (void)bench.run(store.commit(std::exchange(batch, {})));
+    }
+  }
+}
+
+void memory_and_ranges(int objects) {
+  Bench bench;
+  auto store = bench.open(make_memory_log());
+  const double before = resident_mb();
+  TimePoint start = wall_clock.now();
+  fill(bench, *store, objects, 1000);
+  std::printf("commits without a disk         %9.0f /s\n", objects / seconds_since(start));
+  std::printf("%7d objects of 1 KB         %9.0f MB resident\n", objects, resident_mb() - before);
+  for (int i = 0; i < 3; ++i) {
+    start = wall_clock.now();
+    const auto page = store->range(Range::prefix("/registry/pods/"), 100'000).value();
+    const double took = seconds_since(start);
+    std::printf("range of %6zu keys           %9.2f ms  (%.0f ns a key)\n", page.items.size(),
+                took * 1e3, took * 1e9 / static_cast<double>(page.items.size()));
+  }
+  const auto some = store->range(Range::prefix("/registry/pods/"), 100'000).value();
+  start = wall_clock.now();
+  std::size_t bytes = 0;
+  for (const auto& item : some.items) bytes += store->get(item->key).value()->value.size();
+  std::printf("get                            %9.0f /s\n", 1e5 / seconds_since(start));
+  start = wall_clock.now();
+  (void)bench.run(store->compact(store->revision()));
+  std::printf("compaction                     %9.0f revisions/s\n", objects / seconds_since(start));
+  bench.close(std::move(store));
+}
+
+Task<void> count_events(Watch* watch, std::uint64_t* seen) {
+  for (;;) {
+    const auto events = co_await watch->next();
+    if (!events) co_return;
+    *seen += events->size();
+  }
+}
+
+// `watchers` on one range, or each on an attribute of its own; `events` commits of 20 Ops.
+void fan_out(const char* name, int watchers, bool by_attribute, int commits) {
+  Bench bench;
+  auto store = bench.open(make_memory_log());
+  std::vector<std::unique_ptr<Watch>> watches;
+  std::uint64_t seen = 0;
+  for (int i = 0; i < watchers; ++i) {
+    WatchOptions options;
+    options.range = Range::prefix("/registry/pods/");
+    if (by_attribute) options.attribute = {"spec.nodeName", "node-" + std::to_string(i)};
+    watches.push_back(std::move(*store->watch(std::move(options))));
+    bench.tasks.spawn("watch", count_events(watches.back().get(), &seen));
+  }
+  while (bench.io.poll() > 0) {
+  }
+  const TimePoint start = wall_clock.now();
+  for (int c = 0; c < commits; ++c) {
+    std::vector<Op> batch;
+    for (int i = 0; i < 20; ++i) {
+      batch.push_back(put("/registry/pods/" + std::to_string(c) + "/" + std::to_string(i), 1000));
+      batch.back().attributes = {
+          {"spec.nodeName", "node-" + std::to_string((c * 20 + i) % watchers)}};
+    }
+    std::optional<std::vector<Result<ItemPtr>>> out;
+    bench.tasks.spawn("commit", Bench::keep(store->commit(std::move(batch)), &out));
+    bench.io.restart();
+    while (bench.io.poll() > 0) {
+    }
+  }
+  const double took = seconds_since(start);
+  std::printf("%-30s %9.0f commits/s, %9.0f events/s to %d watches\n", name, commits * 20 / took,
+              static_cast<double>(seen) / took, watchers);
+  bench.tasks.spawn("close",
+                    [](Store* s) -> Task<void> { (void)co_await s->close(); }(store.get()));
+  bench.io.restart();
+  bench.io.run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string parent = argc > 1 ? argv[1] : std::filesystem::temp_directory_path().string();
+  const int objects = argc > 2 ? std::atoi(argv[2]) : 1'000'000;
+  std::string directory = parent + "/skiff-bench-XXXXXX";
+  if (::mkdtemp(directory.data()) == nullptr) {
+    std::fprintf(stderr, "cannot make a directory in %s\n", parent.c_str());
+    return 1;
+  }
+  durable_commits(directory);
+  std::filesystem::remove_all(directory);
+  fan_out("fan-out, all to all", 1000, false, 100);
+  fan_out("fan-out, by node", 10'000, true, 2000);
+  memory_and_ranges(objects);
+  return 0;
+}
