@@ -149,10 +149,23 @@ std::vector<ObjectPtr> FakeClient::all(const Ref& ref) const {
   return out;
 }
 
+Result<ObjectPtr> FakeClient::bind(const Ref& ref, const Value& binding) {
+  SKIFF_TRY(ObjectPtr pod, current(ref));
+  if (!(*pod)["spec"]["nodeName"].as_string().empty()) {
+    return Error{Code::conflict, "pod " + ref.name + " is already assigned to a node"};
+  }
+  Value next = pod->root();
+  next.member("spec").set("nodeName", binding["target"]["name"]);
+  Value scheduled = Value::object({{"type", "PodScheduled"}, {"status", "True"}});
+  next.member("status").set("conditions", Value::array({std::move(scheduled)}));
+  return store(ref, std::move(next), pod);
+}
+
 Result<ObjectPtr> FakeClient::create_now(const Ref& ref, Value object) {
   if (refuse) {
     if (auto error = refuse("create", ref)) return *error;
   }
+  if (ref.subresource == "binding") return bind(ref, object);
   Value& meta = object.member("metadata");
   if (!ref.ns.empty()) meta.set("namespace", ref.ns);
   if (meta["name"].as_string().empty()) {

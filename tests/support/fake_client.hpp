@@ -28,11 +28,14 @@ class FakeClient final : public client::Client {
   Task<Result<client::List>> list(Ref ref, client::ListOptions options) override;
   Task<Result<std::unique_ptr<client::WatchStream>>> watch(Ref ref,
                                                            client::ListOptions options) override;
-  Task<Result<ObjectPtr>> create(Ref ref, Value object, client::WriteOptions options = {}) override;
-  Task<Result<ObjectPtr>> update(Ref ref, Value object, client::WriteOptions options = {}) override;
+  Task<Result<ObjectPtr>> create(Ref ref, Value object,
+                                 client::WriteOptions options = client::WriteOptions()) override;
+  Task<Result<ObjectPtr>> update(Ref ref, Value object,
+                                 client::WriteOptions options = client::WriteOptions()) override;
   Task<Result<ObjectPtr>> patch(Ref ref, api::PatchType type, Value patch,
-                                client::WriteOptions options = {}) override;
-  Task<Result<ObjectPtr>> remove(Ref ref, client::DeleteOptions options = {}) override;
+                                client::WriteOptions options = client::WriteOptions()) override;
+  Task<Result<ObjectPtr>> remove(Ref ref,
+                                 client::DeleteOptions options = client::DeleteOptions()) override;
   Task<std::vector<Result<ObjectPtr>>> batch(std::vector<client::Write> writes) override;
 
   // The same at once, for the test itself. apply creates, or replaces spec, labels and so on of
@@ -42,7 +45,8 @@ class FakeClient final : public client::Client {
   Result<ObjectPtr> create_now(const Ref& ref, Value object);
   Result<ObjectPtr> update_now(const Ref& ref, Value object);
   Result<ObjectPtr> patch_now(const Ref& ref, const Value& patch);  // merge patch
-  Result<ObjectPtr> remove_now(const Ref& ref, client::DeleteOptions options = {});
+  Result<ObjectPtr> remove_now(const Ref& ref,
+                               client::DeleteOptions options = client::DeleteOptions());
 
   // Every later watch of a revision up to now fails with expired; running ones break with `error`.
   void break_watches(Error error, bool forget_history);
@@ -71,6 +75,7 @@ class FakeClient final : public client::Client {
   Result<ObjectPtr> current(const Ref& ref) const;
   Result<ObjectPtr> replace(const Ref& ref, Value object, const ObjectPtr& old);
   Result<ObjectPtr> write_now(client::Write write);
+  Result<ObjectPtr> bind(const Ref& ref, const Value& binding);  // pods/NAME/binding
 
   Env env_;
   std::map<std::string, Objects> objects_;

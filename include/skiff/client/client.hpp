@@ -101,6 +101,9 @@ struct Write {
   DeleteOptions delete_options;
 };
 
+// Options in calls: GCC 12 destroys a temporary aggregate made with braces inside a co_await
+// expression twice. Name what is not default in a local; the defaults below are written so that
+// they are safe.
 class Client {
  public:
   virtual ~Client() = default;
@@ -111,12 +114,14 @@ class Client {
 
   // The object carries metadata.resourceVersion for compare-and-swap, as everywhere in the API. For
   // subresources (status, binding, eviction, scale) set ref.subresource.
-  virtual Task<Result<ObjectPtr>> create(Ref ref, Value object, WriteOptions options = {}) = 0;
-  virtual Task<Result<ObjectPtr>> update(Ref ref, Value object, WriteOptions options = {}) = 0;
+  virtual Task<Result<ObjectPtr>> create(Ref ref, Value object,
+                                         WriteOptions options = WriteOptions()) = 0;
+  virtual Task<Result<ObjectPtr>> update(Ref ref, Value object,
+                                         WriteOptions options = WriteOptions()) = 0;
   virtual Task<Result<ObjectPtr>> patch(Ref ref, api::PatchType type, Value patch,
-                                        WriteOptions options = {}) = 0;
+                                        WriteOptions options = WriteOptions()) = 0;
   // The deleted (or deleting) object.
-  virtual Task<Result<ObjectPtr>> remove(Ref ref, DeleteOptions options = {}) = 0;
+  virtual Task<Result<ObjectPtr>> remove(Ref ref, DeleteOptions options = DeleteOptions()) = 0;
 
   // Many writes, each with its own verdict; in process they share one disk write.
   virtual Task<std::vector<Result<ObjectPtr>>> batch(std::vector<Write> writes) = 0;

@@ -42,11 +42,13 @@ class HttpClient final : public Client {
   // Fills in apiVersion and kind of the items, which the wire leaves out.
   Task<Result<List>> list(Ref ref, ListOptions options) override;
   Task<Result<std::unique_ptr<WatchStream>>> watch(Ref ref, ListOptions options) override;
-  Task<Result<ObjectPtr>> create(Ref ref, Value object, WriteOptions options = {}) override;
-  Task<Result<ObjectPtr>> update(Ref ref, Value object, WriteOptions options = {}) override;
+  Task<Result<ObjectPtr>> create(Ref ref, Value object,
+                                 WriteOptions options = WriteOptions()) override;
+  Task<Result<ObjectPtr>> update(Ref ref, Value object,
+                                 WriteOptions options = WriteOptions()) override;
   Task<Result<ObjectPtr>> patch(Ref ref, api::PatchType type, Value patch,
-                                WriteOptions options = {}) override;
-  Task<Result<ObjectPtr>> remove(Ref ref, DeleteOptions options = {}) override;
+                                WriteOptions options = WriteOptions()) override;
+  Task<Result<ObjectPtr>> remove(Ref ref, DeleteOptions options = DeleteOptions()) override;
   // Eight requests at a time; writes of one object keep no order.
   Task<std::vector<Result<ObjectPtr>>> batch(std::vector<Write> writes) override;
 
