@@ -136,7 +136,7 @@ Result<Encoding> body_encoding(const http::Request& request) {
   if (type == "application/x-www-form-urlencoded") return Encoding::json;
   return Error{Code::unsupported_media,
                "the body of the request was in an unknown format - accepted media types include: "
-               "application/json, application/yaml"};
+               "application/json, application/yaml, application/vnd.kubernetes.protobuf"};
 }
 
 }  // namespace skiff::apiserver

@@ -1,4 +1,5 @@
 // Requests for resources that are answered in one piece.
+#include "protobuf.hpp"
 #include "service.hpp"
 #include "skiff/api/codec.hpp"
 #include "skiff/registry/scan.hpp"
@@ -129,6 +130,9 @@ bool needs_node(const Context& c) {
 
 Result<Value> parse_body(const http::Request& request, std::string_view kind,
                          std::vector<std::string>* duplicates) {
+  if (request.headers.get("Content-Type").starts_with("application/vnd.kubernetes.protobuf")) {
+    return protobuf::parse_body(request.body);
+  }
   SKIFF_TRY(const Encoding encoding, body_encoding(request));
   auto parsed = encoding == Encoding::json ? api::parse_json(request.body, {}, duplicates)
                                            : api::parse_yaml(request.body, {}, duplicates);

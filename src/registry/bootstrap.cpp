@@ -79,6 +79,11 @@ Value service_cidr(const Core& core) {
   return doc;
 }
 
+// Pods cannot be sent to a loopback address: validation refuses such endpoints.
+bool is_reachable(const std::string& address) {
+  return !address.empty() && !address.starts_with("127.") && address != "::1";
+}
+
 // `exact`: an existing object is brought to this state as well.
 void add(const Core& core, std::vector<Write>& writes, Value doc, bool exact = false) {
   const auto version = api::GroupVersion::parse(doc["apiVersion"].as_string());
@@ -104,7 +109,7 @@ std::vector<Write> missing(const Core& core) {
   }
   add(core, writes, kubernetes_service(core));
   add(core, writes, service_cidr(core));
-  if (!core.options.advertise_address.empty()) {
+  if (is_reachable(core.options.advertise_address)) {
     add(core, writes, kubernetes_endpoints(core), true);
     add(core, writes, kubernetes_slice(core), true);
   }

@@ -80,6 +80,7 @@ enum class Graceful : std::uint8_t { no, pending, updated };
 // Starts or shortens the grace period.
 Graceful start_grace(Call& call, const Strategy& strategy, const DeleteOptions& options,
                      Value& doc) {
+  if (!strategy.grace) return Graceful::no;
   Value& metadata = doc.member("metadata");
   const auto& asked = options.grace_period_seconds;
   if (!metadata["deletionTimestamp"].is_null()) {
@@ -94,7 +95,6 @@ Graceful start_grace(Call& call, const Strategy& strategy, const DeleteOptions& 
     metadata.set("deletionGracePeriodSeconds", seconds);
     return Graceful::updated;
   }
-  if (!strategy.grace) return Graceful::no;
   const std::int64_t seconds = strategy.grace(doc, asked);
   metadata.set("deletionTimestamp", seconds_later(call.core.env.clock->wall(), seconds));
   metadata.set("deletionGracePeriodSeconds", seconds);

@@ -147,7 +147,7 @@ struct Options {
   std::string service_cidr = "10.96.0.0/16";  // one, or an IPv4 and an IPv6 range with a comma
   int node_port_min = 30000;
   int node_port_max = 32767;
-  // Where default/kubernetes leads; no Endpoints are written while the address is empty.
+  // Where default/kubernetes leads; no Endpoints are written for an empty or loopback address.
   std::string advertise_address;
   int advertise_port = 6443;
   Duration event_ttl = std::chrono::hours(1);

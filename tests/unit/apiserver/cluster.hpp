@@ -84,7 +84,7 @@ class Cluster {
       error = e;
       out.emplace(std::move(value));
     });
-    while (!out && !error) io_.run_one();
+    while (!out && !error) step();
     if (error) std::rethrow_exception(error);
     return std::move(*out);
   }
@@ -95,9 +95,12 @@ class Cluster {
       error = e;
       done = true;
     });
-    while (!done) io_.run_one();
+    while (!done) step();
     if (error) std::rethrow_exception(error);
   }
+
+  // Lets `d` pass, with everything that happens meanwhile.
+  void advance(Duration d) { clock_.run_for(io_, d); }
 
   asio::io_context& io() { return io_; }
   registry::Registry& registry() { return *registry_; }
@@ -109,6 +112,11 @@ class Cluster {
   store::Store& store() { return *store_; }
 
  private:
+  // One handler, or time moves to whoever sleeps first.
+  void step() {
+    io_.restart();
+    if (io_.poll_one() == 0) clock_.advance_to_next();
+  }
   Task<void> boot() {
     store::StoreOptions store_options;
     auto opened = co_await store::Store::open(env_, store::make_memory_log(), store_options);

@@ -30,7 +30,9 @@ std::string kubeconfig(const pki::CertificateAuthority& ca, const pki::KeyPair& 
 
 // What the service account controller does, as far as Pods need it.
 Task<void> make_accounts(registry::DirectClient* client) {
-  auto stream = co_await client->watch(client::resources::kNamespaces, {});
+  client::Ref namespaces = client::resources::kNamespaces;
+  client::ListOptions everything;
+  auto stream = co_await client->watch(std::move(namespaces), std::move(everything));
   while (true) {
     auto events = co_await (*stream)->next();
     if (!events) co_return;
@@ -39,7 +41,8 @@ Task<void> make_accounts(registry::DirectClient* client) {
       api::Value account =
           api::Value::object({{"metadata", api::Value::object({{"name", "default"}})}});
       client::Ref ref = client::resources::kServiceAccounts.in(e.object->name());
-      co_await client->create(std::move(ref), std::move(account), {});
+      client::WriteOptions options;
+      co_await client->create(std::move(ref), std::move(account), std::move(options));
     }
   }
 }
