@@ -216,6 +216,11 @@ Rule& Rule::reject(Family family) {
   return *this;
 }
 
+Rule& Rule::reject_tcp() {
+  Expression("reject").number(NFTA_REJECT_TYPE, NFT_REJECT_TCP_RST).append_to(expressions_);
+  return *this;
+}
+
 Rule& Rule::change_set(SetOp op, std::string_view set, Reg key, std::optional<Reg> data,
                        std::uint64_t timeout_ms) {
   Expression e("dynset");

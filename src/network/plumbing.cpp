@@ -58,7 +58,7 @@ void match_prefix(nft::Rule& rule, std::uint32_t offset, const Prefix& prefix, n
       .compare(op, r, network);
 }
 
-Result<void> masquerade_and_quiet(const Options& options) {
+Result<void> masquerade_outbound(const Options& options) {
   const nft::Reg r{0};
   constexpr std::uint32_t kSource = 12, kDestination = 16;  // offsets in the IPv4 header
   nft::Batch batch(nft::Family::ipv4, options.table);
@@ -77,19 +77,6 @@ Result<void> masquerade_and_quiet(const Options& options) {
   leave.meta(nft::Meta::oifname, r).compare(nft::Compare::neq, r, bridge);
   leave.masquerade().comment("pods leave the cluster with the node's address");
   batch.add_rule("postrouting", leave);
-
-  // Pods of one node talk through us by design: advice to talk directly would break services.
-  batch.add_chain("output", nft::BaseChain{"filter", nft::Hook::output, nft::kPriorityFilter});
-  nft::Rule redirect;
-  redirect.meta(nft::Meta::oifname, r)
-      .compare_name(r, options.bridge)
-      .meta(nft::Meta::l4proto, r)
-      .compare(nft::Compare::eq, r, netlink::Bytes{1})
-      .payload(nft::Base::transport, 0, 1, r)
-      .compare(nft::Compare::eq, r, netlink::Bytes{5})
-      .verdict({nft::Verdict::Type::drop, ""})
-      .comment("no ICMP redirects to pods");
-  batch.add_rule("output", redirect);
 
   SKIFF_TRY(auto socket, netlink::open_socket(netlink::Protocol::netfilter));
   return nft::commit(*socket, std::move(batch));
@@ -139,6 +126,11 @@ Result<Bridge> set_up(const Options& options, const IpAddress& gateway) {
   if (options.mtu != 0 && link.mtu != options.mtu) change.mtu = options.mtu;
   SKIFF_CHECK(route.change_link(link.index, change));
   SKIFF_CHECK(netlink::write_sysctl("net/ipv4/ip_forward", "1"));
+  // Pods of one node talk through us by design. Redirects to a direct path would break services,
+  // and even unsent ones use up the allowance of ICMP errors. A link redirects unless "all" and its
+  // own setting are off, so no other link is touched.
+  SKIFF_CHECK(netlink::write_sysctl("net/ipv4/conf/all/send_redirects", "0"));
+  SKIFF_CHECK(netlink::write_sysctl("net/ipv4/conf/" + options.bridge + "/send_redirects", "0"));
   if (options.service_cidr) {
     RouteEntry services;
     services.destination = options.service_cidr;
@@ -147,7 +139,7 @@ Result<Bridge> set_up(const Options& options, const IpAddress& gateway) {
     services.source = gateway;
     SKIFF_CHECK(route.add_route(services));
   }
-  SKIFF_CHECK(masquerade_and_quiet(options));
+  SKIFF_CHECK(masquerade_outbound(options));
   return Bridge{link.index, change.mtu.value_or(link.mtu), std::move(pods)};
 }
 

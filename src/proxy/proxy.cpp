@@ -164,8 +164,10 @@ Task<bool> Proxy::State::apply(nft::Batch batch, bool whole) {
   }
   ++statistics.failures;
   if (failures != nullptr) failures->add();
-  if (trouble != done.error().message) {
-    log::error("proxy", "could not change the service table", {{"error", done.error()}});
+  // Somebody else emptied the table: a rebuild follows at once, and mends it.
+  const auto level = whole ? log::Level::error : log::Level::warn;
+  if (trouble != done.error().message && log::enabled(level)) {
+    log::write(level, "proxy", "could not change the service table", {{"error", done.error()}});
   }
   trouble = done.error().message;
   rebuild = true;

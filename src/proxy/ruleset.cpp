@@ -137,26 +137,33 @@ void write_masquerading(nft::Batch& batch) {
 }
 
 void write_refusals(nft::Batch& batch) {
+  // Both mean "connection refused" to clients; resets are not limited in number.
+  batch.add_chain("refuse");
+  Rule tcp;
+  tcp.meta(Meta::l4proto, Reg{0})
+      .compare(Compare::eq, Reg{0}, netlink::Bytes{static_cast<std::uint8_t>(Protocol::tcp)})
+      .reject_tcp();
+  batch.add_rule("refuse", tcp);
+  batch.add_rule("refuse", Rule().reject(kFamily));
+
   batch.add_chain("no-endpoints");
-  const auto front = [&](std::string_view set, bool refuse) {
+  const auto front = [&](std::string_view set, const Verdict& verdict) {
     Rule rule;
-    load_front(rule).in_set(set, Reg{0});
-    batch.add_rule("no-endpoints", refuse ? rule.reject(kFamily) : rule.verdict(drop()));
+    batch.add_rule("no-endpoints", load_front(rule).in_set(set, Reg{0}).verdict(verdict));
   };
-  const auto node_port = [&](std::string_view set, bool refuse) {
+  const auto node_port = [&](std::string_view set, const Verdict& verdict) {
     Rule rule;
-    load_node_port(rule).in_set(set, Reg{0});
-    batch.add_rule("no-endpoints", refuse ? rule.reject(kFamily) : rule.verdict(drop()));
+    batch.add_rule("no-endpoints", load_node_port(rule).in_set(set, Reg{0}).verdict(verdict));
   };
-  front("refused", true);
-  front("dropped", false);
-  node_port("refused-node-ports", true);
-  node_port("dropped-node-ports", false);
+  front("refused", go("refuse"));
+  front("dropped", drop());
+  node_port("refused-node-ports", go("refuse"));
+  node_port("dropped-node-ports", drop());
   // What is still addressed to a cluster IP here was not led anywhere: no such port.
   Rule no_port;
   no_port.payload(Base::network, kDestination, kAddress, Reg{0})
       .in_set("cluster-ips", Reg{0})
-      .reject(kFamily)
+      .verdict(go("refuse"))
       .comment("no such port on this cluster IP");
   batch.add_rule("no-endpoints", no_port);
   const auto hooked = [&](std::string_view name, Hook hook) {

@@ -80,7 +80,8 @@ class Rule {
   Rule& destination_type(Reg to);
   Rule& dnat(Family family, Reg address, std::optional<Reg> port);
   Rule& masquerade(bool random_ports = true);
-  Rule& reject(Family family);  // ICMP port unreachable: a TCP client sees "connection refused"
+  Rule& reject(Family family);  // ICMP port unreachable; the kernel limits how often
+  Rule& reject_tcp();           // a reset; for TCP only
   enum class SetOp : std::uint8_t { add, update, remove };
   // Changes a dynamic set or map from the packet path. timeout 0: the set's own.
   Rule& change_set(SetOp op, std::string_view set, Reg key, std::optional<Reg> data,
