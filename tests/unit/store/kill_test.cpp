@@ -33,13 +33,16 @@ std::string value_of(int writer, int count) {
          std::string(static_cast<std::size_t>(count * 7919 % 9000), 'a') + std::to_string(writer);
 }
 
+void report(int pipe, Ack ack) {
+  if (::write(pipe, &ack, sizeof ack) != sizeof ack) std::_Exit(4);
+}
+
 Task<void> write_on(Store* store, int writer, int count, int pipe) {
   for (;; ++count) {
     auto batch = ops(put(key_of(writer, count), value_of(writer, count)));
     const auto verdicts = co_await store->commit(std::move(batch));
     if (!verdicts[0]) std::_Exit(3);
-    const Ack ack{writer, count, (*verdicts[0])->modified};
-    if (::write(pipe, &ack, sizeof ack) != sizeof ack) std::_Exit(4);
+    report(pipe, {writer, count, (*verdicts[0])->modified});
   }
 }
 
