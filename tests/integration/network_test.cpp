@@ -445,3 +445,46 @@ TEST_CASE("a change costs the same among a thousand services") {
   }
   CHECK(bytes[0] == bytes[1]);
 }
+
+// Not run by default: integration_network "[figures]" prints them.
+TEST_CASE("figures", "[.figures]") {
+  SKIP_UNLESS_ABLE();
+  using Milliseconds = std::chrono::duration<double, std::milli>;
+  Cluster c;
+  std::vector<Namespace> pods;
+  for (int i = 0; i < 50; ++i) pods.push_back(Namespace::make());
+  auto begun = c.world.clock.now();
+  for (std::size_t i = 0; i < pods.size(); ++i) c.attach(fmt::format("extra-{}", i), pods[i]);
+  const Milliseconds attach = c.world.clock.now() - begun;
+  begun = c.world.clock.now();
+  for (std::size_t i = 0; i < pods.size(); ++i) {
+    REQUIRE(c.world.run(c.network.detach(fmt::format("extra-{}", i))).has_value());
+  }
+  const Milliseconds detach = c.world.clock.now() - begun;
+  WARN("attach " << attach.count() / 50 << " ms, detach " << detach.count() / 50 << " ms a pod");
+  int made = 0;
+  for (const int services : {1000, 10'000}) {
+    for (; made < services; ++made) {
+      c.put_service(
+          fmt::format("web-{:05}", made),
+          fmt::format("clusterIP: 10.43.{}.{}, ports: [{{port: 80}}]", made / 250, made % 250 + 1));
+      c.put_slice(fmt::format("web-{:05}", made), {0, 1});
+    }
+    begun = c.world.clock.now();
+    c.settle();
+    const Milliseconds all = c.world.clock.now() - begun;
+    double least = 1e9;
+    for (int i = 0; i < 10; ++i) {
+      if (i % 2 == 0) {
+        c.put_slice("web-00000", {0, 1, 2});
+      } else {
+        c.put_slice("web-00000", {0, 1});
+      }
+      begun = c.world.clock.now();
+      c.settle();
+      least = std::min(least, Milliseconds(c.world.clock.now() - begun).count());
+    }
+    WARN(services << " services: " << all.count() << " ms to add, " << least
+                  << " ms for one change (" << c.proxy.statistics().last_bytes << " bytes)");
+  }
+}

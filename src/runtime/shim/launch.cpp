@@ -95,7 +95,7 @@ void Shim::child(const Launch& launch, int report) {
   }
   StepRunner runner(sys::real_system());
   runner.set_report(report);
-  runner.set_root_pid(launch.root_pid);
+  runner.set_root(launch.root);
   if (runner.run(launch.steps)) ::_exit(0);
   std::string text = "F" + runner.error();
   (void)::send(report, text.data(), std::min<std::size_t>(text.size(), 4000), MSG_NOSIGNAL);
@@ -174,7 +174,8 @@ void Shim::exec(Client& client, const Message& m, std::vector<Fd> descriptors) {
   launch.clone_flags = m.number(Tag::clone_flags);
   launch.cgroup_directory = m.text(Tag::cgroup_directory);
   launch.pid_namespace = "/proc/" + std::to_string(c->pid) + "/ns/pid";
-  launch.root_pid = c->pid;
+  Fd root(sys::real_system().pidfd_open(c->pid));
+  launch.root = root.get();
   launch.steps = m.text(Tag::steps);
   for (std::size_t i = 0; i < descriptors.size() && i < 3; ++i) {
     launch.stdio[i] = descriptors[i].get();

@@ -177,7 +177,7 @@ struct Launch {
   std::string cgroup_directory;
   std::string pid_namespace;
   std::string_view steps;
-  pid_t root_pid = 0;
+  int root = -1;  // pidfd of the container that is entered
   int stdio[3] = {-1, -1, -1};  // -1: /dev/null
 };
 

@@ -17,8 +17,8 @@ class StepRunner {
 
   // Where a terminal's master goes and where `about to execute` is announced; -1: nowhere.
   void set_report(int fd) { report_ = fd; }
-  // Whose namespaces join_root means.
-  void set_root_pid(pid_t pid) { root_pid_ = pid; }
+  // Whose namespaces join_root means: a pidfd, since its number may mean another process here.
+  void set_root(int pidfd) { root_ = pidfd; }
 
   // Carries out every step. True when all succeeded; an exec step does not return when it does.
   // After false, error() says what failed, in a sentence.
@@ -65,7 +65,7 @@ class StepRunner {
   sys::System& system_;
   std::array<int, 1024> slots_;
   int report_ = -1;
-  pid_t root_pid_ = 0;
+  int root_ = -1;
   const char* late_directory_ = nullptr;  // the user may enter it, root may not
   std::string error_;
 };
