@@ -146,7 +146,7 @@ Result<std::string> ServiceAllocator::next_ip(IpFamily family) {
   // The first address names the network; IPv4's last one is its broadcast address.
   const std::uint64_t first = 1;
   const std::uint64_t end = family == IpFamily::v4 ? p->size - 1 : p->size;
-  const std::uint64_t low = std::max<std::uint64_t>(first, band(p->size, 16, 256, 16));
+  const std::uint64_t low = std::clamp(band(p->size, 16, 256, 16), first, end);
   for (const auto& [from, to] : {std::pair(low, end), std::pair(first, low)}) {
     if (from >= to) continue;
     const std::uint64_t start = random_->below(to - from);
