@@ -230,7 +230,8 @@ void random_volatile_run(std::uint64_t seed) {
         if (!erases) model[key] = op.value;
         batch.push_back(std::move(op));
       }
-      for (const auto& v : machine.loop.run(machine.store->commit(std::move(batch)))) REQUIRE(v.has_value());
+      for (const auto& v : machine.loop.run(machine.store->commit(std::move(batch))))
+        REQUIRE(v.has_value());
       machine.loop.clock.run_for(machine.loop.io(), std::chrono::seconds(random.below(10)));
       if (random.below(10) == 0) {
         const auto back = static_cast<Revision>(random.below(20));
@@ -297,7 +298,8 @@ TEST_CASE("overwriting for long keeps file and memory bounded") {
     std::vector<Op> batch;
     for (int i = 0; i < 100; ++i)
       batch.push_back(put("/" + std::to_string(i), std::string(1000, 'x')));
-    for (const auto& v : machine.loop.run(machine.store->commit(std::move(batch)))) REQUIRE(v.has_value());
+    for (const auto& v : machine.loop.run(machine.store->commit(std::move(batch))))
+      REQUIRE(v.has_value());
   }
   CHECK(machine.store->compacted() > 20'000);
   CHECK(fs::file_size(machine.options.path + "-wal") < 9'000'000);

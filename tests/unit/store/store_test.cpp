@@ -218,6 +218,40 @@ struct Replica {
   }
 };
 
+// What a successful Op does to the model.
+void apply(Model& model, const Op& op, const Item& item) {
+  Model::State state = model.find(item.modified);
+  const auto it = state.find(op.key);
+  const Revision before = it == state.end() ? 0 : it->second.modified;
+  if (op.expect) CHECK(*op.expect == before);
+  if (op.type == Op::Type::erase) {
+    state.erase(op.key);
+  } else {
+    state[op.key] = {op.value, before == 0 ? item.modified : it->second.created, item.modified};
+  }
+  model.at[item.modified] = std::move(state);
+}
+
+Task<void> write(Store* store, Model* model, std::vector<Op> batch) {
+  const std::vector<Op> copy = batch;
+  const auto verdicts = co_await store->commit(std::move(batch));
+  for (std::size_t i = 0; i < copy.size(); ++i) {
+    if (verdicts[i]) apply(*model, copy[i], **verdicts[i]);
+  }
+}
+
+std::vector<Op> random_batch(SeededRandom& random, const Store& store) {
+  std::vector<Op> batch;
+  for (std::uint64_t n = random.below(5); n > 0; --n) {
+    const std::string key = "/k/" + std::to_string(random.below(20));
+    Op op = random.below(4) == 0 ? erase(key) : put(key, random.name_suffix(4));
+    const auto now = store.get(key);
+    if (random.below(2) == 0) op.expect = now ? (*now)->modified : 0;
+    batch.push_back(std::move(op));
+  }
+  return batch;
+}
+
 void random_run(std::uint64_t seed) {
   SeededRandom random(seed);
   Loop loop;
@@ -227,63 +261,33 @@ void random_run(std::uint64_t seed) {
   Model model;
   model.at[0] = {};
   std::vector<Replica> replicas(4);
-  replicas[0].range = Range::prefix("/");
-  replicas[1].range = Range::prefix("/k/1");
-  replicas[2].range = Range::key("/k/3");
-  replicas[3].range = {"/k/2", "/k/5"};
+  const Range ranges[] = {
+      Range::prefix("/"), Range::prefix("/k/1"), Range::key("/k/3"), {"/k/2", "/k/5"}};
+  for (std::size_t i = 0; i < replicas.size(); ++i) replicas[i].range = ranges[i];
   for (auto& r : replicas) r.list(*store);
-  auto write = [&](std::vector<Op> batch) -> Task<void> {
-    const std::vector<Op> copy = batch;
-    const auto verdicts = co_await store->commit(std::move(batch));
-    for (std::size_t i = 0; i < copy.size(); ++i) {
-      if (!verdicts[i]) continue;
-      const Item& item = **verdicts[i];
-      Model::State state = model.find(item.modified);
-      const auto it = state.find(copy[i].key);
-      const Revision before = it == state.end() ? 0 : it->second.modified;
-      if (copy[i].expect) CHECK(*copy[i].expect == before);
-      if (copy[i].type == Op::Type::erase) {
-        state.erase(copy[i].key);
-      } else {
-        state[copy[i].key] = {copy[i].value, before == 0 ? item.modified : it->second.created,
-                              item.modified};
-      }
-      model.at[item.modified] = std::move(state);
-    }
+  const auto release = [&] {
+    control->held = false;
+    control->released.notify_all();
+    loop.settle();
   };
   for (int step = 0; step < 600; ++step) {
     control->held = random.below(3) == 0;
     control->failure.reset();
     if (random.below(6) == 0) control->failure = Error{Code::unavailable, "no"};
     for (std::uint64_t writers = random.below(4); writers > 0; --writers) {
-      std::vector<Op> batch;
-      for (std::uint64_t n = random.below(5); n > 0; --n) {
-        const std::string key = "/k/" + std::to_string(random.below(20));
-        Op op = random.below(4) == 0 ? erase(key) : put(key, random.name_suffix(4));
-        const auto now = store->get(key);
-        if (random.below(2) == 0) op.expect = now ? (*now)->modified : 0;
-        batch.push_back(std::move(op));
-      }
-      loop.spawn(write(std::move(batch)));
+      loop.spawn(write(store.get(), &model, random_batch(random, *store)));
     }
     loop.settle();
-    if (control->held && random.below(2) == 0) {
-      control->held = false;
-      control->released.notify_all();
-      loop.settle();
-    }
+    if (control->held && random.below(2) == 0) release();
     CHECK(Model::of(*store->range(Range::prefix("/"))) == model.find(store->revision()));
-    auto& replica = replicas[random.below(4)];
-    replica.read(*store);
+    replicas[random.below(4)].read(*store);
     const Revision from = store->compacted();
-    const Revision some = from + static_cast<Revision>(random.below(
-                                     static_cast<std::uint64_t>(store->revision() - from + 1)));
+    const auto span = static_cast<std::uint64_t>(store->revision() - from + 1);
+    const Revision some = from + static_cast<Revision>(random.below(span));
     if (some > 0) CHECK(Model::of(*store->range(Range::prefix("/"), 0, some)) == model.find(some));
     if (random.below(20) == 0) CHECK(loop.run(store->compact(some)).has_value());
   }
-  control->held = false;
-  control->released.notify_all();
-  loop.settle();
+  release();
   for (auto& replica : replicas) {
     for (int i = 0; i < 1000; ++i) replica.read(*store);
     CHECK(replica.state == Model::of(*store->range(replica.range)));
