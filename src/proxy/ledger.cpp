@@ -3,6 +3,10 @@
 namespace skiff::proxy {
 namespace {
 
+bool same(const RulesPtr& a, const RulesPtr& b) {
+  return a == b || (a != nullptr && b != nullptr && *a == *b);
+}
+
 nft::Element element(const Slot& slot, const Held& held) {
   return {slot.key, held.value, held.verdict, ""};
 }
@@ -18,7 +22,7 @@ void Changes::write(nft::Batch& batch) const {
     }
   }
   for (const auto& c : chains) {
-    for (const auto& rule : c.rules) batch.add_rule(c.name, rule);
+    for (const auto& rule : *c.rules) batch.add_rule(c.name, rule);
   }
   for (const auto& [set, elements] : removed) batch.delete_elements(set, elements);
   for (const auto& [set, elements] : added) batch.add_elements(set, elements);
@@ -45,16 +49,9 @@ void Ledger::want(const Slot& slot, const std::string& owner, const std::optiona
   if (it->second.empty()) slots_.erase(it);
 }
 
-void Ledger::set_chain(const std::string& name, std::optional<Rules> rules) {
+void Ledger::touch_chain(const std::string& name) {
   const auto it = chains_.find(name);
-  if (!chains_before_.contains(name)) {
-    chains_before_.emplace(name, it == chains_.end() ? std::nullopt : std::optional(it->second));
-  }
-  if (rules) {
-    chains_.insert_or_assign(name, std::move(*rules));
-  } else if (it != chains_.end()) {
-    chains_.erase(it);
-  }
+  chains_before_.try_emplace(name, it == chains_.end() ? nullptr : it->second.rules);
 }
 
 void Ledger::set(const std::string& owner, Items items) {
@@ -66,12 +63,19 @@ void Ledger::set(const std::string& owner, Items items) {
     const auto it = old.elements.find(slot);
     if (it == old.elements.end() || !(it->second == held)) want(slot, owner, held);
   }
-  for (const auto& [name, rules] : old.chains) {
-    if (!items.chains.contains(name)) set_chain(name, std::nullopt);
-  }
   for (const auto& [name, rules] : items.chains) {
-    const auto it = old.chains.find(name);
-    if (it == old.chains.end() || it->second != rules) set_chain(name, rules);
+    const bool had = old.chains.contains(name);
+    if (had && same(old.chains.at(name), rules)) continue;
+    touch_chain(name);
+    Chain& chain = chains_[name];
+    chain.rules = rules;
+    chain.wanted += had ? 0 : 1;
+  }
+  for (const auto& [name, rules] : old.chains) {
+    if (items.chains.contains(name)) continue;
+    touch_chain(name);
+    const auto it = chains_.find(name);
+    if (--it->second.wanted == 0) chains_.erase(it);
   }
   if (items.chains.empty() && items.elements.empty()) {
     owners_.erase(owner);
@@ -86,8 +90,8 @@ Changes Ledger::take_changes() {
     const auto now = chains_.find(name);
     if (now == chains_.end()) {
       if (before) changes.dropped_chains.push_back(name);
-    } else if (!before || *before != now->second) {
-      changes.chains.push_back({name, !before.has_value(), now->second});
+    } else if (!same(before, now->second.rules)) {
+      changes.chains.push_back({name, before == nullptr, now->second.rules});
     }
   }
   for (const auto& [slot, before] : slots_before_) {
@@ -103,7 +107,7 @@ Changes Ledger::take_changes() {
 
 Changes Ledger::take_everything() {
   Changes changes;
-  for (const auto& [name, rules] : chains_) changes.chains.push_back({name, true, rules});
+  for (const auto& [name, chain] : chains_) changes.chains.push_back({name, true, chain.rules});
   for (const auto& [slot, owners] : slots_) {
     changes.added[slot.set].push_back(element(slot, owners.begin()->second));
   }

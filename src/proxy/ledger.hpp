@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,10 +25,12 @@ struct Held {
   bool operator==(const Held&) const = default;
 };
 
-// What one owner (a service port) wants in the table.
+using RulesPtr = std::shared_ptr<const std::vector<nft::Rule>>;
+
+// What one owner (a service port) wants in the table. Several may want the same.
 struct Items {
-  std::map<std::string, std::vector<nft::Rule>> chains;  // names are the owner's own
-  std::map<Slot, Held> elements;                         // may be wanted by several owners
+  std::map<std::string, RulesPtr> chains;  // owners that share a chain agree on its rules
+  std::map<Slot, Held> elements;
 };
 
 // One transaction, in the order that keeps every step valid: chains before what leads to them,
@@ -36,7 +39,7 @@ struct Changes {
   struct ChainChange {
     std::string name;
     bool fresh = false;
-    std::vector<nft::Rule> rules;
+    RulesPtr rules;
   };
   std::vector<ChainChange> chains;
   std::map<std::string, std::vector<nft::Element>> removed, added;  // by set
@@ -61,17 +64,20 @@ class Ledger {
   Changes take_everything();
 
  private:
-  using Rules = std::vector<nft::Rule>;
+  struct Chain {
+    RulesPtr rules;
+    std::size_t wanted = 0;  // by so many owners
+  };
   void want(const Slot& slot, const std::string& owner, const std::optional<Held>& held);
   std::optional<Held> effective(const Slot& slot) const;
-  void set_chain(const std::string& name, std::optional<Rules> rules);
+  void touch_chain(const std::string& name);
 
   std::map<std::string, Items> owners_;
   std::map<Slot, std::map<std::string, Held>> slots_;
-  std::map<std::string, Rules> chains_;
+  std::map<std::string, Chain> chains_;
   // As it was at the last take, for what was touched since.
   std::map<Slot, std::optional<Held>> slots_before_;
-  std::map<std::string, std::optional<Rules>> chains_before_;
+  std::map<std::string, RulesPtr> chains_before_;  // null: not there
 };
 
 }  // namespace skiff::proxy

@@ -54,7 +54,7 @@ void Table::update_port(Port& port, const std::vector<const api::Value*>& slices
     if (e.local) on_this_node.push_back(e.target);
   }
   ledger_.set(port.spec.id(),
-              items_of(port.spec, backends, port.cluster, port.local, on_this_node, options_));
+              items_of(port.spec, backends, port.cluster, port.local, on_this_node, pickers_));
 }
 
 void Table::update(const api::NamespacedName& key, const api::Value* service,

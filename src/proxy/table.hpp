@@ -42,6 +42,7 @@ class Table {
 
   Options options_;
   Ledger ledger_;
+  Pickers pickers_;
   std::map<std::string, Port> ports_;                                 // by ServicePort::id()
   std::map<api::NamespacedName, std::vector<std::string>> services_;  // their ports
   std::vector<UdpFronts> udp_;

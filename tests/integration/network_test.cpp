@@ -420,7 +420,7 @@ TEST_CASE("endpoints that are leaving serve while nobody else does") {
 TEST_CASE("a change costs the same among a thousand services") {
   SKIP_UNLESS_ABLE();
   std::vector<std::size_t> bytes;
-  for (const int services : {1, 1000}) {
+  for (const int services : {10, 1000}) {
     Cluster c;
     for (int i = 0; i < services; ++i) {
       c.put_service(

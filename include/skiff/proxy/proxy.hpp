@@ -1,10 +1,10 @@
 // The service proxy: Services and EndpointSlices become nftables maps.
 //
-// One table ("skiff-proxy"). A map per kind of front (cluster IP, node port, external address)
-// leads from address, protocol and port to the service port's chain; the chain draws a number below
-// the count of its endpoints and finds address and port in the endpoints map, which all services
-// share. So a changed endpoint costs two elements and one rule, whatever the number of services.
-// All changes of one loop turn are one transaction.
+// One table ("skiff-proxy"). A map per kind of front (address, node port) leads from protocol and
+// port to a pool of endpoints and its size. One chain per size, shared by all services, draws a
+// number below it and finds address and port in the endpoints map. So services come, go and change
+// by elements alone, and a change costs the same whatever the number of services, on the wire and
+// in the kernel. All changes of one loop turn are one transaction.
 //
 // Semantics per Kubernetes v1.35 services: ClusterIP, NodePort, external IPs, load-balancer
 // addresses with source ranges, session affinity ClientIP, internal and external traffic policy
