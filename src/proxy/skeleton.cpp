@@ -55,6 +55,8 @@ Rule& masquerades(Rule& rule, Front front, std::uint32_t flag) {
       .compare_u32(Compare::neq, Reg{7}, 0);
 }
 
+// The comments are for operators: nft(8) can not print a map that is looked up by another's value.
+//
 // Clients on this side of the balancer are not what policy Local is for: they go on to every
 // endpoint, as they would through the cluster IP. A pool of size 0 has none on this node.
 void write_front(nft::Batch& batch, const Options& options, Front front, Front local) {
@@ -64,13 +66,14 @@ void write_front(nft::Batch& batch, const Options& options, Front front, Front l
   pick(load_key(outside, local), local).comment("policy Local");
   batch.add_rule("services", outside);
   Rule all;
-  mark_for_masquerade(masquerades(all, front, kMasqueradeAll));
+  mark_for_masquerade(masquerades(all, front, kMasqueradeAll)).comment("masquerade everyone");
   batch.add_rule("services", all);
   Rule node;
-  mark_for_masquerade(from_this_node(masquerades(node, front, kMasqueradeNode), true));
+  mark_for_masquerade(from_this_node(masquerades(node, front, kMasqueradeNode), true))
+      .comment("masquerade the node itself");
   batch.add_rule("services", node);
   Rule spread;
-  pick(load_key(spread, front), front);
+  pick(load_key(spread, front), front).comment("to the picker for the pool's size");
   batch.add_rule("services", spread);
 }
 
