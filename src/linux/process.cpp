@@ -90,6 +90,20 @@ int open_self_read_only() {
   ::_exit(127);
 }
 
+// A function of its own: after vfork nothing may change what the parent still reads. vfork copies
+// no page tables; being born in a group takes clone3, which does. The pid, or a negative errno.
+[[gnu::noinline]] pid_t fork_self(int group, int exe, char* const* argv, char* const* envp,
+                                  const int (&stdio)[3]) {
+  if (group < 0) {
+    pid_t pid = ::vfork();
+    if (pid == 0) become(exe, argv, envp, stdio);
+    return pid < 0 ? -errno : pid;
+  }
+  pid_t pid = real_system().fork_into(0, group, nullptr);
+  if (pid == 0) become(exe, argv, envp, stdio);
+  return pid;
+}
+
 }  // namespace
 
 int parse_signal(std::string_view text) noexcept {
@@ -131,14 +145,11 @@ Result<pid_t> spawn_self(const std::vector<std::string>& argv, const int (&stdio
   sigset_t before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  // vfork copies no page tables; being born in a group takes clone3, which does.
-  pid_t pid = group < 0 ? ::vfork() : real_system().fork_into(0, group, nullptr);
-  if (pid == 0) become(exe, arguments.data(), environment, stdio);
-  int error = pid < -1 ? -pid : errno;
+  pid_t pid = fork_self(group, exe, arguments.data(), environment, stdio);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   if (exe >= 0) ::close(exe);
   if (group >= 0) ::close(group);
-  if (pid < 0) return errno_error(error, "starting a process");
+  if (pid < 0) return errno_error(-pid, "starting a process");
   return pid;
 }
 
