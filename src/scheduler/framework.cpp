@@ -115,7 +115,8 @@ NodeInfo* Framework::best(const CycleState& state, const PodInfo& pod,
   for (std::size_t i = 0; i < nodes.size(); ++i) {
     if (totals[i] == top) winners.push_back(nodes[i]);
   }
-  return winners[tie_breaker % winners.size()];
+  // Other bits than those that chose where to begin, which would always find the same of two nodes.
+  return winners[(tie_breaker >> 32) % winners.size()];
 }
 
 }  // namespace skiff::scheduler

@@ -148,6 +148,14 @@ void collect_ports(const Value& spec, std::vector<HostPort>& out) {
   }
 }
 
+// As nodes report images.
+std::string with_tag(const std::string& image) {
+  const std::size_t slash = image.rfind('/');
+  const std::size_t colon = image.rfind(':');
+  const bool tagged = colon != std::string::npos && (slash == std::string::npos || colon > slash);
+  return tagged ? image : image + ":latest";
+}
+
 }  // namespace
 
 void Resources::add(const Resources& o) {
@@ -215,6 +223,11 @@ bool NodeSelectorTerm::matches(const Value& node_labels, const std::string& node
          matches_all(fields, Value::object({{"metadata.name", Value(node_name)}}));
 }
 
+bool PodInfo::is_terminal(const api::Object& pod) {
+  const std::string& phase = pod["status"]["phase"].as_string();
+  return phase == "Succeeded" || phase == "Failed";
+}
+
 PodInfo::PodInfo(api::ObjectPtr pod) : object(std::move(pod)) {
   const Value& root = object->root();
   const Value& spec = root["spec"];
@@ -224,14 +237,15 @@ PodInfo::PodInfo(api::ObjectPtr pod) : object(std::move(pod)) {
   scheduler_name = spec["schedulerName"].as_string();
   if (const Value* owner = api::controller_of(root)) controller_uid = (*owner)["uid"].as_string();
   priority = spec["priority"].as_int();
-  const std::string& phase = root["status"]["phase"].as_string();
-  terminal = phase == "Succeeded" || phase == "Failed";
+  terminal = is_terminal(*object);
   deleting = object->deleting();
   gated = !spec["schedulingGates"].empty();
   labels = object->labels();
   sum_requests(spec, requests, nonzero_requests);
   collect_ports(spec, host_ports);
-  for (const Value& c : spec["containers"].items()) images.push_back(c["image"].as_string());
+  for (const char* list : {"initContainers", "containers"}) {
+    for (const Value& c : spec[list].items()) images.push_back(with_tag(c["image"].as_string()));
+  }
   for (const Value& t : spec["tolerations"].items()) {
     tolerations.push_back({t["key"].as_string(), t["operator"].as_string(), t["value"].as_string(),
                            t["effect"].as_string()});

@@ -80,6 +80,7 @@ struct SpreadConstraint {
 
 struct PodInfo {
   explicit PodInfo(api::ObjectPtr pod);
+  static bool is_terminal(const api::Object& pod);
 
   api::ObjectPtr object;
   api::NamespacedName key;
@@ -97,7 +98,7 @@ struct PodInfo {
   Resources nonzero_requests;
   std::vector<Toleration> tolerations;
   std::vector<HostPort> host_ports;
-  std::vector<std::string> images;
+  std::vector<std::string> images;  // of all containers, with their tags
   api::LabelSelector node_selector;
   std::optional<std::vector<NodeSelectorTerm>>
       required_node_terms;  // any must match; none matches nothing
@@ -110,6 +111,11 @@ struct PodInfo {
 
   bool matches_node_affinity(const api::Value& node_labels, const std::string& node_name_) const;
   bool tolerates(const Taint& taint) const;
+  // Any term about other pods, required or preferred.
+  bool has_affinity() const {
+    return !affinity.empty() || !anti_affinity.empty() || !preferred_affinity.empty() ||
+           !preferred_anti_affinity.empty();
+  }
 };
 
 using PodInfoPtr = std::shared_ptr<const PodInfo>;

@@ -103,7 +103,12 @@ void Queue::failed(const std::string& uid, bool retry) {
 }
 
 void Queue::wake_all() {
+  wake_if([](const PodInfo&) { return true; });
+}
+
+void Queue::wake_if(const std::function<bool(const PodInfo&)>& may_fit) {
   for (auto& [uid, e] : entries_) {
+    if (!may_fit(*e.pod)) continue;
     if (e.place == Place::unschedulable) {
       back_off(e);
     } else if (e.place == Place::in_flight) {

@@ -2,6 +2,7 @@
 // and those that nothing but a change in the cluster can help.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -28,13 +29,15 @@ class Queue {
   // 10 s). `retry`: the fault was passing, so the back-off alone is enough.
   void failed(const std::string& uid, bool retry);
 
-  // The cluster changed in a way that may let waiting pods fit.
+  // The cluster changed in a way that may let waiting pods fit: all, or those `may_fit` picks.
   void wake_all();
+  void wake_if(const std::function<bool(const PodInfo&)>& may_fit);
 
   // Waits until pop() has something. Ends only by cancellation.
   Task<void> wait();
 
   std::size_t waiting() const noexcept { return entries_.size(); }
+  bool holds(const std::string& uid) const { return entries_.contains(uid); }
 
  private:
   enum class Place : std::uint8_t { active, backoff, unschedulable, in_flight };

@@ -50,6 +50,7 @@ class Scheduler::Impl {
   void on_node(const ObjectPtr& old, const ObjectPtr& now) {
     if (!now) {
       snapshot_.remove_node(old->name());
+      queue_.wake_if([](const PodInfo& p) { return !p.spread.empty(); });  // a domain less
       return;
     }
     snapshot_.set_node(*now);
@@ -65,30 +66,45 @@ class Scheduler::Impl {
       snapshot_.remove_namespace(old->name());
     } else {
       snapshot_.set_namespace(now->name(), now->labels());
+      if (!old || old->labels() != now->labels()) wake_for_neighbours();  // namespaceSelector
     }
+  }
+
+  // For pods that care about who runs where.
+  void wake_for_neighbours() {
+    queue_.wake_if([](const PodInfo& p) { return p.has_affinity() || !p.spread.empty(); });
   }
 
   void on_pod(const ObjectPtr& old, const ObjectPtr& now) {
     if (!now) {
       queue_.remove(old->uid());
       snapshot_.remove_pod(old->uid());
-      queue_.wake_all();  // its room is free
+      if (!(*old)["spec"]["nodeName"].as_string().empty()) queue_.wake_all();  // its room is free
       return;
     }
-    if (old && old->uid() != now->uid()) on_pod(old, nullptr);
+    if (old && old->uid() != now->uid()) {
+      on_pod(old, nullptr);
+      return on_pod(nullptr, now);
+    }
     auto pod = std::make_shared<const PodInfo>(now);
     const bool pending = pod->node_name.empty() && !pod->terminal && !pod->deleting;
     if (pending && pod->scheduler_name == options_.scheduler_name) {
-      if (!snapshot_.assumed(pod->uid)) queue_.set(std::move(pod));
+      // One whose binding was accepted is done with: this is only an older state of it.
+      if (!snapshot_.assumed(pod->uid) || queue_.holds(pod->uid)) queue_.set(std::move(pod));
       return;
     }
     queue_.remove(pod->uid);
-    const bool frees = pod->terminal;
-    const bool newly_placed = !snapshot_.assumed(pod->uid);
+    const bool was_placed = old && !(*old)["spec"]["nodeName"].as_string().empty();
+    const bool ended = pod->terminal && (!old || !PodInfo::is_terminal(*old));
+    const bool resized = was_placed && (*old)["spec"] != (*now)["spec"];
+    const bool moved =
+        !was_placed || old->labels() != now->labels() || old->deleting() != now->deleting();
     snapshot_.set_pod(std::move(pod));
-    // A pod that ended frees room; one that another scheduler or an update placed may satisfy an
-    // affinity.
-    if (frees || newly_placed) queue_.wake_all();
+    if (ended || resized) {
+      queue_.wake_all();
+    } else if (moved) {
+      wake_for_neighbours();
+    }
   }
 
   Task<void> run() {

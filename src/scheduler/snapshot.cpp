@@ -30,7 +30,7 @@ void NodeInfo::set_node(const api::Object& node) {
 void NodeInfo::add_pod(PodInfoPtr pod) {
   requested.add(pod->requests);
   nonzero_requested.add(pod->nonzero_requests);
-  if (!pod->anti_affinity.empty()) ++anti_affinity_pods;
+  if (pod->has_affinity()) ++affinity_pods;
   pods.push_back(std::move(pod));
 }
 
@@ -40,7 +40,7 @@ bool NodeInfo::remove_pod(const std::string& uid) {
   if (it == pods.end()) return false;
   requested.subtract((*it)->requests);
   nonzero_requested.subtract((*it)->nonzero_requests);
-  if (!(*it)->anti_affinity.empty()) --anti_affinity_pods;
+  if ((*it)->has_affinity()) --affinity_pods;
   *it = std::move(pods.back());
   pods.pop_back();
   return true;
@@ -77,7 +77,6 @@ void Snapshot::place(PodInfoPtr pod, const std::string& node) {
     info = std::make_unique<NodeInfo>();
     info->name = node;
   }
-  if (!pod->anti_affinity.empty()) ++anti_affinity_pods_;
   pod_node_[pod->uid] = node;
   info->add_pod(std::move(pod));
 }
@@ -88,9 +87,7 @@ void Snapshot::remove_pod(const std::string& uid) {
   if (it == pod_node_.end()) return;
   const auto node = by_name_.find(it->second);
   if (node != by_name_.end()) {
-    const std::size_t before = node->second->anti_affinity_pods;
     node->second->remove_pod(uid);
-    anti_affinity_pods_ -= before - node->second->anti_affinity_pods;
     const bool exists = std::find(order_.begin(), order_.end(), node->second.get()) != order_.end();
     if (node->second->pods.empty() && !exists) by_name_.erase(node);
   }

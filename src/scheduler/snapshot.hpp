@@ -25,7 +25,7 @@ struct NodeInfo {
   std::vector<PodInfoPtr> pods;
   Resources requested;
   Resources nonzero_requested;
-  std::size_t anti_affinity_pods = 0;  // pods here with required anti-affinity
+  std::size_t affinity_pods = 0;  // pods here with any term about other pods
 
   const std::string* label(const std::string& key) const;
   void set_node(const api::Object& node);
@@ -53,7 +53,6 @@ class Snapshot {
 
   const std::vector<NodeInfo*>& nodes() const noexcept { return order_; }
   NodeInfo* find(const std::string& name) const;
-  bool any_anti_affinity() const noexcept { return anti_affinity_pods_ > 0; }
   std::size_t nodes_with_image(const std::string& image) const;
 
  private:
@@ -66,7 +65,6 @@ class Snapshot {
   std::unordered_map<std::string, std::string> assumed_;   // pod uid -> node name
   std::map<std::string, api::Value> namespaces_;
   std::unordered_map<std::string, std::size_t> image_nodes_;
-  std::size_t anti_affinity_pods_ = 0;
 };
 
 // Whether `term`'s selector and namespaces match `pod`.

@@ -18,12 +18,36 @@ struct AffinityState final : PluginState {
   std::unordered_map<std::string, Domains> preferred;  // topology key -> summed weights
 };
 
-void count_term(const PodAffinityTerm& term, const NodeInfo& node, const Snapshot& snapshot,
-                Domains& out) {
+// A term that must hold counts this much when it is an existing pod's and draws the new one near
+// (upstream's hardPodAffinityWeight).
+constexpr std::int64_t kRequiredTermWeight = 1;
+
+bool matches_all(const std::vector<PodAffinityTerm>& terms, const PodInfo& pod,
+                 const Snapshot& snapshot) {
+  return std::all_of(terms.begin(), terms.end(),
+                     [&](const auto& term) { return term_matches(term, pod, snapshot); });
+}
+
+// Only a pod that every required term means makes its domains fit.
+void count_affinity(const PodInfo& pod, const NodeInfo& node, const Snapshot& snapshot,
+                    std::vector<Domains>& out) {
+  const auto matches = std::count_if(node.pods.begin(), node.pods.end(), [&](const auto& other) {
+    return matches_all(pod.affinity, *other, snapshot);
+  });
+  if (matches == 0) return;
+  for (std::size_t i = 0; i < pod.affinity.size(); ++i) {
+    if (const std::string* domain = node.label(pod.affinity[i].topology_key)) {
+      out[i][*domain] += matches;
+    }
+  }
+}
+
+void count_anti_affinity(const PodAffinityTerm& term, const NodeInfo& node,
+                         const Snapshot& snapshot, Domains& out) {
   const std::string* domain = node.label(term.topology_key);
   if (domain == nullptr) return;
   for (const PodInfoPtr& other : node.pods) {
-    if (!other->terminal && term_matches(term, *other, snapshot)) ++out[*domain];
+    if (term_matches(term, *other, snapshot)) ++out[*domain];
   }
 }
 
@@ -39,13 +63,19 @@ void weigh(const std::vector<PodAffinityTerm>& terms, std::int64_t sign, const P
 
 void look_at_node(const PodInfo& pod, const NodeInfo& node, const Snapshot& snapshot,
                   AffinityState& state) {
-  for (std::size_t i = 0; i < pod.affinity.size(); ++i) {
-    count_term(pod.affinity[i], node, snapshot, state.affinity[i]);
-  }
+  // Most clusters have no affinity at all: then no pod needs to be looked at.
+  if (!pod.has_affinity() && node.affinity_pods == 0) return;
+  if (!pod.affinity.empty()) count_affinity(pod, node, snapshot, state.affinity);
   for (std::size_t i = 0; i < pod.anti_affinity.size(); ++i) {
-    count_term(pod.anti_affinity[i], node, snapshot, state.anti_affinity[i]);
+    count_anti_affinity(pod.anti_affinity[i], node, snapshot, state.anti_affinity[i]);
   }
   for (const PodInfoPtr& other : node.pods) {
+    for (const PodAffinityTerm& term : other->affinity) {
+      const std::string* domain = node.label(term.topology_key);
+      if (domain != nullptr && term_matches(term, pod, snapshot)) {
+        state.preferred[term.topology_key][*domain] += kRequiredTermWeight;
+      }
+    }
     for (const PodAffinityTerm& term : other->anti_affinity) {
       const std::string* domain = node.label(term.topology_key);
       if (domain != nullptr && term_matches(term, pod, snapshot)) {
@@ -75,9 +105,7 @@ void InterPodAffinity::prepare(CycleState& cycle, const PodInfo& pod,
   for (const NodeInfo* node : snapshot.nodes()) look_at_node(pod, *node, snapshot, *state);
   const bool nobody = std::all_of(state->affinity.begin(), state->affinity.end(),
                                   [](const Domains& d) { return d.empty(); });
-  state->first_of_its_group =
-      nobody && std::all_of(pod.affinity.begin(), pod.affinity.end(),
-                            [&](const auto& term) { return term_matches(term, pod, snapshot); });
+  state->first_of_its_group = nobody && matches_all(pod.affinity, pod, snapshot);
   cycle.set(slot_, std::move(state));
 }
 

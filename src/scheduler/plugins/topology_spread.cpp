@@ -39,13 +39,20 @@ std::int64_t matching_pods(const SpreadConstraint& c, const PodInfo& pod, const 
   });
 }
 
+// Nodes that lack the label of any constraint of that strength are no domain of the others either.
+bool has_all_keys(const PodInfo& pod, bool hard, const NodeInfo& node) {
+  return std::all_of(pod.spread.begin(), pod.spread.end(), [&](const SpreadConstraint& c) {
+    return c.hard != hard || node.label(c.topology_key) != nullptr;
+  });
+}
+
 Counted count(const SpreadConstraint& c, const PodInfo& pod, const Snapshot& snapshot) {
   Counted out;
   out.constraint = &c;
   out.self_match = c.selector.matches(pod.labels);
   for (const NodeInfo* node : snapshot.nodes()) {
     const std::string* domain = node->label(c.topology_key);
-    if (domain == nullptr || !counts_node(c, pod, *node)) continue;
+    if (!has_all_keys(pod, c.hard, *node) || !counts_node(c, pod, *node)) continue;
     out.domains[*domain] += matching_pods(c, pod, *node);
   }
   if (static_cast<std::int64_t>(out.domains.size()) >= c.min_domains) {
