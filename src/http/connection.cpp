@@ -21,24 +21,15 @@ constexpr std::size_t kPipelined = 16 * 1024;
 }  // namespace
 
 Connection::Connection(ServerCore& core, int fd)
-    : core_(core),
-      tasks_(core.env.executor),
-      stream_(core.env.executor, fd, core.scratch),
-      parser_(core.options.limits) {
-  core_.connections.insert(this);
+    : core_(core), tasks_(core.env.executor), stream_(core.env.executor, fd, core.scratch) {
   if (core_.open_connections != nullptr) core_.open_connections->add(1);
 }
 
 Connection::~Connection() {
-  core_.connections.erase(this);
   if (core_.open_connections != nullptr) core_.open_connections->add(-1);
-  core_.slot_free.notify_all();
 }
 
-Task<void> Connection::serve(std::shared_ptr<Connection> self) {
-  self->tasks_.spawn("http connection", self->run());
-  co_await self->tasks_.join();
-}
+void Connection::begin() { tasks_.spawn("http connection", run()); }
 
 void Connection::arm(Duration limit) {
   deadline_ = core_.env.clock->now() + limit;
@@ -68,6 +59,8 @@ Task<void> Connection::run() {
       self->disarm();
       self->stream_.shutdown_write();
       self->stream_.close();
+      self->core_.ended.push_back(self);
+      self->core_.someone_ended.notify_all();
     }
   } const closer{this};
   if (!co_await open()) co_return;
@@ -102,7 +95,7 @@ Task<bool> Connection::open() {
 ParseStatus Connection::feed(std::string_view bytes) {
   const bool held = !input_.empty();
   if (held) input_ += bytes;
-  const ParseStep step = parser_.feed(held ? std::string_view(input_) : bytes);
+  const ParseStep step = parser_->feed(held ? std::string_view(input_) : bytes);
   if (held) {
     input_.erase(0, step.consumed);
     if (input_.empty()) input_ = std::string();  // an idle connection holds no buffer
@@ -113,7 +106,7 @@ ParseStatus Connection::feed(std::string_view bytes) {
 }
 
 void Connection::tell_to_continue() {
-  if (continue_sent_ || !parser_.expects_continue() || parser_.body_started()) return;
+  if (continue_sent_ || !parser_->expects_continue() || parser_->body_started()) return;
   continue_sent_ = true;
   Outgoing out;
   out.head = kContinue;
@@ -122,8 +115,8 @@ void Connection::tell_to_continue() {
 
 Connection::Next Connection::after_failed_read(IoStatus status, bool begun) {
   if (status != IoStatus::interrupted || !begun) return Next::close;
-  refusal_ = {408, parser_.header_done() ? "the request's body did not arrive in time"
-                                         : "the request's header did not arrive in time"};
+  refusal_ = {408, parser_->header_done() ? "the request's body did not arrive in time"
+                                          : "the request's header did not arrive in time"};
   return Next::refuse;
 }
 
@@ -133,13 +126,14 @@ Task<Connection::Next> Connection::next_request() {
   expired_ = false;
   bool begun = !input_.empty();
   phase_ = begun ? Phase::reading : Phase::idle;
+  if (!parser_) parser_ = std::make_unique<RequestParser>(limits);
   std::string pipelined = std::move(input_);
   input_ = std::string();
   ParseStatus status = begun ? feed(pipelined) : ParseStatus::need_more;
   pipelined = std::string();
   if (status == ParseStatus::need_more) arm(begun ? limits.header_read : limits.idle);
   while (status == ParseStatus::need_more) {
-    if (parser_.header_done()) {
+    if (parser_->header_done()) {
       tell_to_continue();
       arm(limits.body_stall);
     }
@@ -153,7 +147,7 @@ Task<Connection::Next> Connection::next_request() {
   }
   disarm();
   if (status == ParseStatus::complete) co_return Next::request;
-  refusal_ = parser_.refusal();
+  refusal_ = parser_->refusal();
   co_return Next::refuse;
 }
 
@@ -161,15 +155,26 @@ Task<bool> Connection::exchange() {
   phase_ = Phase::handling;
   ++exchange_;
   form_ = Form::none;
-  keep_alive_ = parser_.keep_alive();
+  keep_alive_ = parser_->keep_alive();
   chunked_ = aborted_ = writing_ = expired_ = false;
-  Request request = parser_.take();
+  Request request = parser_->take();
   request.connection = info_;
   method_ = request.method;
   minor_version_ = request.minor_version;
   accepts_gzip_ = accepts_gzip(request.headers);
   if (core_.requests != nullptr) core_.requests->add();
-  co_await call_handler(std::move(request));
+  std::string failure;
+  try {
+    co_await core_.handler.handle(std::move(request), *this);
+  } catch (const boost::system::system_error& e) {
+    if (e.code() != asio::error::operation_aborted) failure = e.what();
+  } catch (const std::exception& e) {
+    failure = e.what();
+  }
+  if (!failure.empty()) {
+    log::error("http", "a handler failed", {{"error", failure}});
+    aborted_ = true;
+  }
   const auto state = co_await asio::this_coro::cancellation_state;
   // Once cancelled, a task can await nothing more.
   const bool canceled = state.cancelled() != asio::cancellation_type::none;
@@ -183,21 +188,6 @@ Task<bool> Connection::exchange() {
   upgraded_.reset();
   ++exchange_;
   co_return go_on;
-}
-
-Task<void> Connection::call_handler(Request request) {
-  std::string failure;
-  try {
-    co_await core_.handler.handle(std::move(request), *this);
-  } catch (const boost::system::system_error& e) {
-    if (e.code() == asio::error::operation_aborted) co_return;
-    failure = e.what();
-  } catch (const std::exception& e) {
-    failure = e.what();
-  }
-  if (failure.empty()) co_return;
-  log::error("http", "a handler failed", {{"error", failure}});
-  aborted_ = true;
 }
 
 Task<bool> Connection::finish() {

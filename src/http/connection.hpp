@@ -17,8 +17,9 @@ class Connection final : public Exchange {
   Connection(ServerCore& core, int fd);
   ~Connection() override;
 
-  // From the handshake to the last answer; runs in core.tasks.
-  static Task<void> serve(std::shared_ptr<Connection> self);
+  // Starts to serve; when that is over the connection stands in core.ended.
+  void begin();
+  Task<void> join() { return tasks_.join(); }
 
   // The server is stopping: ends at once what has no natural end.
   void stop();
@@ -46,7 +47,6 @@ class Connection final : public Exchange {
   ParseStatus feed(std::string_view bytes);
   void tell_to_continue();
   Task<bool> exchange();
-  Task<void> call_handler(Request request);
   Task<bool> finish();
   Task<bool> finish_whole();
   Task<bool> finish_stream();
@@ -67,7 +67,7 @@ class Connection final : public Exchange {
   TaskGroup tasks_;
   Stream stream_;
   std::shared_ptr<const ConnectionInfo> info_;
-  RequestParser parser_;
+  std::unique_ptr<RequestParser> parser_;  // null while an answer streams: it may do so for days
   std::string input_;  // read but not parsed: the start of a request, pipelined ones
   Refusal refusal_;
   TimePoint deadline_ = TimePoint::max();

@@ -88,6 +88,7 @@ Task<Result<void>> Connection::start(Response response) {
     out.keep = std::move(response.body);
   }
   if (method_ == Method::head) chunked_ = false;  // no chunk follows, not even the last
+  parser_.reset();
   tasks_.spawn("http monitor", monitor(exchange_));
   writing_ = true;
   const Result<void> sent = co_await send(std::move(out));

@@ -43,6 +43,7 @@ struct Server::Impl : ServerCore {
   Task<void> accept_all();
   // Takes what waits in the backlog; false when the process is out of descriptors.
   bool accept_some();
+  Task<void> reap();
   Task<void> sweep();
   Task<Result<void>> wait_for_earlier();
   Task<Result<void>> wait_until_empty();
@@ -53,8 +54,10 @@ bool Server::Impl::accept_some() {
   for (int i = 0; i < kAcceptsPerTurn && connections.size() < options.limits.connections; ++i) {
     const int fd = accept_one(acceptor->native_handle());
     if (fd >= 0) {
-      auto connection = std::make_shared<Connection>(*this, fd);
-      tasks.spawn("http connection", Connection::serve(std::move(connection)));
+      auto connection = std::make_unique<Connection>(*this, fd);
+      Connection* added = connection.get();
+      connections.emplace(added, std::move(connection));
+      added->begin();
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       log::warn("http", "cannot accept connections: raise the limit of open files",
                 {{"server", options.name}, {"error", errno_error(errno, "accept")}});
@@ -77,6 +80,21 @@ Task<void> Server::Impl::accept_all() {
   }
 }
 
+Task<void> Server::Impl::reap() {
+  // Joining makes this task deaf to cancellation: it looks for the end itself.
+  while (!stopping || !connections.empty()) {
+    if (ended.empty()) {
+      co_await someone_ended.wait();
+      continue;
+    }
+    Connection* connection = ended.back();
+    ended.pop_back();
+    co_await connection->join();
+    connections.erase(connection);
+    slot_free.notify_all();
+  }
+}
+
 Task<Result<void>> Server::Impl::wait_for_earlier() {
   co_await earlier_deadline.wait();
   co_return Result<void>{};
@@ -92,7 +110,7 @@ Task<void> Server::Impl::sweep() {
     const TimePoint now = env.clock->now();
     if (now < next_deadline) continue;
     TimePoint next = TimePoint::max();
-    for (Connection* connection : connections) {
+    for (const auto& [connection, owner] : connections) {
       if (connection->deadline() <= now) {
         connection->expire();
       } else {
@@ -137,6 +155,7 @@ Result<void> Server::listen() {
       std::make_unique<asio::posix::stream_descriptor>(impl_->env.executor, listener.fd);
   impl_->tasks.spawn("http accept", impl_->accept_all());
   impl_->tasks.spawn("http deadlines", impl_->sweep());
+  impl_->tasks.spawn("http reaper", impl_->reap());
   return {};
 }
 
@@ -152,22 +171,17 @@ Result<void> Server::set_tls(TlsServerOptions tls) {
 Task<void> Server::stop(Duration grace) {
   Impl& impl = *impl_;
   impl.stopping = true;
+  impl.someone_ended.notify_all();
   if (impl.acceptor) {
     boost::system::error_code ignored;
     impl.acceptor->close(ignored);
   }
-  // Cancelling may end connections at once, which takes them off the set: walk a copy.
-  const std::vector<Connection*> all(impl.connections.begin(), impl.connections.end());
-  for (Connection* connection : all) {
-    if (impl.connections.contains(connection)) connection->stop();
-  }
+  for (const auto& [connection, owner] : impl.connections) connection->stop();
   if (!impl.connections.empty() && grace > Duration::zero()) {
     co_await with_timeout(*impl.env.clock, grace, std::string(), impl.wait_until_empty());
   }
-  const std::vector<Connection*> left(impl.connections.begin(), impl.connections.end());
-  for (Connection* connection : left) {
-    if (impl.connections.contains(connection)) connection->cancel();
-  }
+  for (const auto& [connection, owner] : impl.connections) connection->cancel();
+  co_await impl.wait_until_empty();
   impl.tasks.cancel();
   co_await impl.tasks.join();
 }

@@ -1,9 +1,10 @@
 // What the connections of one server share.
 #pragma once
 
+#include <map>
 #include <memory>
-#include <set>
 #include <string>
+#include <vector>
 
 #include "skiff/http/server.hpp"
 #include "stream.hpp"
@@ -18,6 +19,7 @@ struct ServerCore {
         handler(h),
         options(std::move(o)),
         tasks(env.executor),
+        someone_ended(env.executor),
         earlier_deadline(env.executor),
         slot_free(env.executor) {}
 
@@ -28,7 +30,10 @@ struct ServerCore {
   Scratch scratch;
   bool stopping = false;
   TaskGroup tasks;
-  std::set<Connection*> connections;
+  std::map<Connection*, std::unique_ptr<Connection>> connections;
+  // Those whose coroutine is ending; one task joins and frees them.
+  std::vector<Connection*> ended;
+  Signal someone_ended;
 
   // The earliest deadline of any connection, as far as the sweeper knows. One task watches over all
   // of them: a timer per connection would be set and reset with every request.
