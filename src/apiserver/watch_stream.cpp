@@ -47,7 +47,12 @@ class Session {
 
   Task<void> run() {
     using namespace asio::experimental::awaitable_operators;  // NOLINT
-    co_await (pump() || keep());
+    try {
+      co_await (pump() || keep());
+    } catch (const asio::multiple_exceptions& e) {
+      // The client left or the server stops: both were cancelled, which is plain cancellation.
+      std::rethrow_exception(e.first_exception());
+    }
     if (writing_) exchange_.abort();  // cut off in the middle of an event
   }
 
