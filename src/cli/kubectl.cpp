@@ -1,9 +1,7 @@
 #include "skiff/cli/kubectl.hpp"
 
-#include <unistd.h>
-
+#include <algorithm>
 #include <cstdio>
-#include <cstdlib>
 
 #include "session.hpp"
 #include "skiff/cli/flags.hpp"
@@ -29,6 +27,15 @@ constexpr Entry kVerbs[] = {
     {"scale", run_scale, "scale TYPE/NAME --replicas=N"},
     {"rollout", run_rollout, "rollout status|history|undo|restart|pause|resume deployment/NAME"},
 };
+
+// The first argument, or a verb further on when flags come before it (`-n x get pods`).
+std::vector<std::string>::iterator find_verb(std::vector<std::string>& args) {
+  if (args.empty() || args.front().rfind('-', 0) != 0) return args.begin();
+  return std::find_if(args.begin(), args.end(), [](const std::string& arg) {
+    return std::any_of(std::begin(kVerbs), std::end(kVerbs),
+                       [&](const Entry& e) { return arg == e.name; });
+  });
+}
 
 std::string help(const Flags& flags) {
   std::string out = "usage: skiff kubectl VERB [ARGUMENTS] [FLAGS]\n\n";
@@ -80,19 +87,8 @@ void add_flags(Flags& f, Request& r, bool* show_help) {
   f.add("help", show_help, "", "show this", 'h');
 }
 
-std::string find_kubeconfig(const Request& r) {
-  if (!r.kubeconfig.empty()) return r.kubeconfig;
-  if (const char* set = std::getenv("KUBECONFIG"); set != nullptr && *set != '\0') return set;
-  const char* home = std::getenv("HOME");
-  const std::string own = ::geteuid() == 0 ? "/var/lib/skiff/kubeconfig"
-                                           : std::string(home != nullptr ? home : ".") +
-                                                 "/.local/share/skiff/kubeconfig";
-  if (::access(own.c_str(), R_OK) == 0) return own;
-  return std::string(home != nullptr ? home : ".") + "/.kube/config";
-}
-
 Task<void> run(Env env, Request request, Verb verb, int* exit_code) {
-  const std::string path = find_kubeconfig(request);
+  const std::string path = find_kubeconfig(request.kubeconfig);
   const std::string context = request.context;
   auto access = co_await client::load_kubeconfig(env, path, context);
   Result<int> result = 1;
@@ -118,9 +114,9 @@ Task<void> run(Env env, Request request, Verb verb, int* exit_code) {
 int kubectl_main(std::vector<std::string> args) {
   Request request;
   bool show_help = false;
-  if (!args.empty() && args.front()[0] != '-') {
-    request.verb = args.front();
-    args.erase(args.begin());
+  if (const auto verb = find_verb(args); verb != args.end()) {
+    request.verb = *verb;
+    args.erase(verb);
   }
   Flags flags;
   add_flags(flags, request, &show_help);

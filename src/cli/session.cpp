@@ -1,7 +1,10 @@
 #include "session.hpp"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cctype>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -117,6 +120,22 @@ Result<void> read_directory(const fs::path& path, bool recursive, std::vector<Va
 
 }  // namespace
 
+std::string find_kubeconfig(const std::string& given) {
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string(value != nullptr ? value : "");
+  };
+  if (!given.empty()) return given;
+  if (const std::string set = variable("KUBECONFIG"); !set.empty()) return set;
+  const std::string home = variable("HOME").empty() ? "." : variable("HOME");
+  // Where `skiff server` keeps its data when it is told nothing else.
+  const std::string xdg = variable("XDG_DATA_HOME");
+  const std::string data = xdg.empty() ? home + "/.local/share" : xdg;
+  const std::string own = (::geteuid() == 0 ? std::string("/var/lib") : data) + "/skiff/kubeconfig";
+  if (::access(own.c_str(), R_OK) == 0) return own;
+  return home + "/.kube/config";
+}
+
 Session::Session(Env e, client::ClusterAccess access, Request r)
     : env(e), client(e, access, "kubectl"), request(std::move(r)) {
   ns = request.ns.empty() ? access.ns : request.ns;
@@ -204,6 +223,7 @@ Result<std::vector<Value>> read_manifests(const std::vector<std::string>& files,
 }
 
 Result<Duration> parse_duration(std::string_view text) {
+  if (text.empty()) return bad("invalid duration \"\"; use forms like 30s, 5m, 1h");
   Duration total{};
   std::string_view rest = text;
   while (!rest.empty()) {

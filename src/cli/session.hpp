@@ -64,6 +64,9 @@ class Session {
   Task<Result<http::ClientResponse>> get(std::string path, std::string accept);
 };
 
+// The file that --kubeconfig names, else $KUBECONFIG, else skiff's own if it can be read, else
+// ~/.kube/config.
+std::string find_kubeconfig(const std::string& given);
 // "deploy", "deployments.apps", "deployment/web", "po,svc", "all". bad_request worded as kubectl
 // words it.
 Result<std::vector<Named>> parse_names(const std::vector<std::string>& words);
