@@ -4,6 +4,7 @@
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/multiple_exceptions.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/this_coro.hpp>
@@ -13,6 +14,17 @@
 
 namespace skiff {
 namespace {
+
+// Of two awaitables joined by || that were both cancelled, Asio throws both exceptions as one.
+std::exception_ptr first_of(std::exception_ptr error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const asio::multiple_exceptions& e) {
+    return e.first_exception() ? first_of(e.first_exception()) : error;
+  } catch (...) {
+    return error;
+  }
+}
 
 [[noreturn]] void throw_canceled() {
   throw boost::system::system_error(asio::error::operation_aborted);
@@ -59,7 +71,7 @@ void TaskGroup::finished(std::list<std::shared_ptr<Entry>>::iterator entry,
                          std::exception_ptr error) {
   if (error) {
     try {
-      std::rethrow_exception(error);
+      std::rethrow_exception(first_of(error));
     } catch (const boost::system::system_error& e) {
       if (e.code() != asio::error::operation_aborted) {
         log::error("base", "task failed", {{"task", (*entry)->name}, {"error", e.what()}});

@@ -29,7 +29,7 @@ std::int64_t quota_of(std::int64_t milli) {
 // Upstream's rule: the less of its memory request a pod uses, the later it is killed.
 std::int64_t oom_score_of(const std::string& qos, std::int64_t request_bytes) {
   if (qos == "guaranteed") return -997;
-  if (qos == "besteffort" || request_bytes <= 0) return 1000;
+  if (qos == "besteffort") return 1000;
   const std::int64_t capacity =
       static_cast<std::int64_t>(::sysconf(_SC_PHYS_PAGES)) * ::sysconf(_SC_PAGESIZE);
   const std::int64_t score = 1000 - 1000 * request_bytes / std::max<std::int64_t>(1, capacity);
@@ -91,19 +91,18 @@ const Value& setting(const Value& pod, const Value& container, const char* name)
 }
 
 Result<void> check_non_root(const runtime::SecurityContext& security, const std::string& image_user,
-                            const std::string& container) {
+                            const std::string& who) {
   if (security.run_as_user) {
     if (*security.run_as_user != 0) return {};
-    return invalid("container's runAsUser breaks non-root policy (container: " + container + ")");
+    return invalid("container's runAsUser breaks non-root policy " + who);
   }
   const std::string user = image_user.substr(0, image_user.find(':'));
   if (user.empty() || user == "0") {
-    return invalid(
-        "container has runAsNonRoot and image will run as root (container: " + container + ")");
+    return invalid("container has runAsNonRoot and image will run as root " + who);
   }
   if (user.find_first_not_of("0123456789") != std::string::npos) {
     return invalid("container has runAsNonRoot and image has non-numeric user (" + user +
-                   "), cannot verify user is non-root (container: " + container + ")");
+                   "), cannot verify user is non-root " + who);
   }
   return {};
 }
@@ -143,7 +142,9 @@ Result<runtime::SecurityContext> security_context(const Value& pod, const Value&
     s.readonly_paths.emplace();
   }
   if (setting(pod, container, "runAsNonRoot").as_bool()) {
-    SKIFF_CHECK(check_non_root(s, image.config.user, container["name"].as_string()));
+    const std::string who =
+        "(pod: \"" + pod_label(pod) + "\", container: " + container["name"].as_string() + ")";
+    SKIFF_CHECK(check_non_root(s, image.config.user, who));
   }
   return s;
 }

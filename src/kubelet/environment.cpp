@@ -70,9 +70,10 @@ void add_services(Environment& env, const Value& pod, const EnvironmentSources& 
   }
 }
 
-// The object's entries as text: ConfigMaps as they are, Secrets decoded.
-std::string entry_text(const api::Object& object, const Value& entry) {
-  return object.kind() == "Secret" ? decode_base64(entry.as_string()) : entry.as_string();
+// An entry as text: ConfigMaps' as they are, Secrets' decoded. (Items of a list do not name their
+// kind, so the object cannot be asked.)
+std::string entry_text(bool secret, const Value& entry) {
+  return secret ? decode_base64(entry.as_string()) : entry.as_string();
 }
 
 bool is_env_name(std::string_view name) {
@@ -94,7 +95,7 @@ Task<Result<void>> add_from(Environment* env, const Value* source, std::string n
     const std::string& prefix = (*source)["prefix"].as_string();
     for (const auto& [name, value] : (**object)["data"].members()) {
       const std::string full = prefix + std::string(name);
-      if (is_env_name(full)) put(*env, full, entry_text(**object, value));
+      if (is_env_name(full)) put(*env, full, entry_text(kind[0] == 's', value));
     }
   }
   co_return Result<void>();
@@ -113,7 +114,7 @@ Task<Result<std::optional<std::string>>> key_value(const Value* ref, bool secret
     co_return invalid(object.error().message);
   }
   if (const Value* value = (**object)["data"].find(key)) {
-    co_return std::optional<std::string>(entry_text(**object, *value));
+    co_return std::optional<std::string>(entry_text(secret, *value));
   }
   if (optional) co_return std::optional<std::string>();
   co_return invalid("couldn't find key " + key + " in " + (secret ? "Secret " : "ConfigMap ") + ns +

@@ -57,7 +57,10 @@ Task<PullOutcome> ImagePuller::ensure(ObjectPtr pod, std::string container) {
   PullOutcome out;
   const auto want = wanted(pod->root(), container);
   if (!want) {
-    out.problem = {"InvalidImageName", "Failed to apply default image tag: " + want.error().message,
+    const Value* spec = find_container(pod->root(), container);
+    const std::string image = spec != nullptr ? (*spec)["image"].as_string() : "";
+    out.problem = {"InvalidImageName",
+                   "Failed to apply default image tag \"" + image + "\": " + want.error().message,
                    TimePoint::max()};
     events_.event(*pod, "Warning", "InspectFailed", out.problem.message,
                   field_path_of(pod->root(), container));
@@ -92,6 +95,7 @@ Task<PullOutcome> ImagePuller::ensure(ObjectPtr pod, std::string container) {
         it->second.until};
     events_.event(*pod, "Normal", "BackOff", "Back-off pulling image \"" + want->image + "\"",
                   want->field_path);
+    events_.event(*pod, "Warning", "Failed", "Error: ImagePullBackOff", want->field_path);
     co_return out;
   }
   Wanted copy = *want;

@@ -70,6 +70,7 @@ class Kubelet::Impl {
   }
 
   Task<void> stop() {
+    stopping_ = true;  // the informer still runs: pods it tells of find nobody from now on
     if (listening_) co_await server_.stop(1s);
     worker_tasks_.cancel();
     co_await worker_tasks_.join();
@@ -139,7 +140,7 @@ class Kubelet::Impl {
       const auto it = workers_.find(old->uid());
       if (it != workers_.end()) it->second->update(nullptr);
     }
-    if (!now) return;
+    if (!now || stopping_) return;
     PodWorker& w = worker(now);
     if (running_.insert(now->uid()).second) {
       w.update(now);
@@ -196,6 +197,7 @@ class Kubelet::Impl {
   NodeApi api_;
   http::Server server_;
   bool listening_ = false;
+  bool stopping_ = false;
   std::map<std::string, std::shared_ptr<PodWorker>> workers_;  // by pod uid
   std::set<std::string> running_;
   TaskGroup worker_tasks_;

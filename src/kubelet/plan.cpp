@@ -1,5 +1,7 @@
 #include "plan.hpp"
 
+#include "skiff/api/quantity.hpp"
+
 namespace skiff::kubelet {
 namespace {
 
@@ -141,25 +143,47 @@ Actions plan(const Value& pod, const Observed& observed) {
   return actions;
 }
 
-std::string qos_class_of(const Value& pod) {
+namespace {
+
+// Upstream counts what is above zero only.
+std::int64_t amount(const Value& quantities, const char* name) {
+  const auto q = api::Quantity::parse(quantities[name].as_string_or("0"));
+  return q ? q->milli_value() : 0;
+}
+
+struct Promises {
   bool any = false;
   bool guaranteed = true;
-  for (const char* list : {"containers", "initContainers"}) {
-    for (const Value& c : pod["spec"][list].items()) {
-      const Value& requests = c["resources"]["requests"];
-      const Value& limits = c["resources"]["limits"];
-      for (const char* name : {"cpu", "memory"}) {
-        const Value* limit = limits.find(name);
-        const Value* request = requests.find(name);
-        any = any || limit != nullptr || request != nullptr;
-        const bool equal =
-            limit != nullptr && (request == nullptr || request->as_string() == limit->as_string());
-        guaranteed = guaranteed && equal;
-      }
+  void look_at(const Value& resources) {
+    for (const char* name : {"cpu", "memory"}) {
+      const std::int64_t limit = amount(resources["limits"], name);
+      const std::int64_t request = amount(resources["requests"], name);
+      any = any || limit > 0 || request > 0;
+      guaranteed = guaranteed && limit > 0 && (request == 0 || request == limit);
     }
   }
-  if (!any) return "besteffort";
-  return guaranteed ? "guaranteed" : "burstable";
+  std::string qos() const {
+    if (!any) return "besteffort";
+    return guaranteed ? "guaranteed" : "burstable";
+  }
+};
+
+}  // namespace
+
+std::string qos_class_of(const Value& pod) {
+  Promises promises;
+  // KEP-2837: what is said of the whole pod decides.
+  const Value& of_pod = pod["spec"]["resources"];
+  if (!of_pod["requests"].empty() || !of_pod["limits"].empty()) {
+    promises.look_at(of_pod);
+    return promises.qos();
+  }
+  for (const char* list : {"containers", "initContainers"}) {
+    for (const Value& c : pod["spec"][list].items()) {
+      promises.look_at(c["resources"]);
+    }
+  }
+  return promises.qos();
 }
 
 }  // namespace skiff::kubelet

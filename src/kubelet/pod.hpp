@@ -49,6 +49,11 @@ inline std::string pod_label(const Value& pod) {
          ")";
 }
 
+// A port number, or the number of the container's port of that name.
+Result<std::int64_t> port_of(const Value& port, const Value& container);
+// "10.0.0.1:80", "[fd00::1]:80".
+std::string host_port(const std::string& host, std::int64_t port);
+
 // guaranteed, burstable or besteffort, from requests and limits.
 std::string qos_class_of(const Value& pod);
 

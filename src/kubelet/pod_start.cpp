@@ -218,19 +218,20 @@ Task<PodWorker::StartTry> PodWorker::start_container(std::string name) {
 }
 
 Task<Result<void>> PodWorker::launch(std::string name, runtime::Image image) {
-  const std::string path = container_path(pod_->root(), name);
+  const ObjectPtr pod = pod_;  // a newer state may take its place at every co_await
+  const std::string path = container_path(pod->root(), name);
   const auto refuse = [&](const char* reason, const Error& error) {
     set_waiting(name, reason, error.message);
-    ctx_.events.event(*pod_, "Warning", "Failed", "Error: " + error.message, path);
+    ctx_.events.event(*pod, "Warning", "Failed", "Error: " + error.message, path);
     return error;
   };
   Result<Environment> environment =
-      co_await make_environment(pod_, name, ctx_.sources(pod_ip_), &ctx_.objects);
+      co_await make_environment(pod, name, ctx_.sources(pod_ip_), &ctx_.objects);
   if (!environment) co_return refuse("CreateContainerConfigError", environment.error());
-  const Value& container = *find_container(pod_->root(), name);
-  auto config = container_config(pod_->root(), container, image, *environment);
+  const Value& container = *find_container(pod->root(), name);
+  auto config = container_config(pod->root(), container, image, *environment);
   if (!config) co_return refuse("CreateContainerConfigError", config.error());
-  auto mounts = ctx_.volumes.mounts(pod_->root(), container, *environment);
+  auto mounts = ctx_.volumes.mounts(pod->root(), container, *environment);
   if (!mounts) co_return refuse("CreateContainerConfigError", mounts.error());
   auto& list = instances_[name];
   const int attempt = list.empty() ? 0 : list.back().attempt + 1;
@@ -252,7 +253,7 @@ Task<Result<void>> PodWorker::launch(std::string name, runtime::Image image) {
   if (!started) co_return refuse("RunContainerError", started.error());
   ctx_.events.event(*pod_, "Normal", "Started", "Container started", path);
   co_await forget_old_instances(name);
-  if (container["lifecycle"].has("postStart")) co_await run_post_start(name, container_id);
+  if (container["lifecycle"].has("postStart")) co_await run_post_start(pod, name, container_id);
   co_return Result<void>();
 }
 
@@ -294,23 +295,18 @@ Task<Result<std::vector<runtime::Mount>>> PodWorker::extra_mounts(std::string na
   co_return mounts;
 }
 
-Task<void> PodWorker::run_post_start(std::string name, std::string id) {
-  const Value& hook = (*find_container(pod_->root(), name))["lifecycle"]["postStart"];
-  std::vector<std::string> command;
-  for (const Value& part : hook["exec"]["command"].items()) command.push_back(part.as_string());
-  std::string problem;
-  if (!command.empty()) {
-    const auto result = co_await ctx_.runtime.exec_sync(id, std::move(command), Duration(0));
-    if (!result) problem = result.error().message;
-    if (result && result->exit_code != 0) {
-      problem = "command exited with " + std::to_string(result->exit_code) + ": " + result->err;
-    }
-  } else if (hook.has("sleep")) {
-    co_await env_.clock->sleep_for(std::chrono::seconds(hook["sleep"]["seconds"].as_int()));
-  }
-  if (problem.empty()) co_return;
-  ctx_.events.event(*pod_, "Warning", "FailedPostStartHook", "PostStartHook failed: " + problem,
-                    container_path(pod_->root(), name));
+Task<void> PodWorker::run_post_start(ObjectPtr pod, std::string name, std::string id) {
+  using namespace asio::experimental::awaitable_operators;  // NOLINT
+  const Value* hook = &(*find_container(pod->root(), name))["lifecycle"]["postStart"];
+  // A hook that never ends must not hold up the end of the pod.
+  Task<Result<void>> running = run_hook(pod, name, id, hook, Duration(0));
+  auto first = co_await (std::move(running) || wait_stopping());
+  if (first.index() == 1) co_return;
+  const Result<void> done = std::get<0>(std::move(first));
+  if (done) co_return;
+  ctx_.events.event(*pod, "Warning", "FailedPostStartHook",
+                    "PostStartHook failed: " + done.error().message,
+                    container_path(pod->root(), name));
   co_await stop_container(name, id, grace_period(), false);
 }
 

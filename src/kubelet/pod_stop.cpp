@@ -47,32 +47,53 @@ Duration PodWorker::grace_period() const {
   return std::chrono::seconds((*pod_)["spec"]["terminationGracePeriodSeconds"].as_int(30));
 }
 
-Task<void> PodWorker::stop_container(std::string name, std::string id, Duration grace, bool hook) {
-  const Value* container = find_container(pod_->root(), name);
-  const Value pre_stop = container != nullptr ? (*container)["lifecycle"]["preStop"] : Value();
-  const TimePoint began = env_.clock->now();
-  if (hook && pre_stop.is_object() && grace > Duration(0)) {
+Task<Result<void>> PodWorker::run_hook(ObjectPtr pod, std::string name, std::string id,
+                                       const Value* hook, Duration limit) {
+  if (hook->has("exec")) {
     std::vector<std::string> command;
-    for (const Value& part : pre_stop["exec"]["command"].items())
+    for (const Value& part : (*hook)["exec"]["command"].items())
       command.push_back(part.as_string());
-    if (!command.empty()) {
-      const auto result = co_await ctx_.runtime.exec_sync(id, std::move(command), grace);
-      if (!result || result->exit_code != 0) {
-        const std::string why = result ? "command exited with " + std::to_string(result->exit_code)
-                                       : result.error().message;
-        ctx_.events.event(*pod_, "Warning", "FailedPreStopHook", "PreStopHook failed: " + why);
-      }
-    } else if (pre_stop.has("sleep")) {
-      const Duration pause = std::chrono::seconds(pre_stop["sleep"]["seconds"].as_int());
-      co_await env_.clock->sleep_for(std::min(pause, grace));
-    } else if (pre_stop.has("httpGet")) {
-      const Value& get = pre_stop["httpGet"];
-      http::ClientRequest request;
-      request.url = (get["scheme"].as_string() == "HTTPS" ? "https://" : "http://") +
-                    std::string(get["host"].as_string_or(pod_ip_)) + ":" +
-                    api::to_json(get["port"]) + get["path"].as_string();
-      request.timeout = grace;
-      co_await ctx_.probes.request(std::move(request));
+    const Result<runtime::ExecResult> result =
+        co_await ctx_.runtime.exec_sync(id, std::move(command), limit);
+    if (!result) co_return result.error();
+    if (result->exit_code == 0) co_return Result<void>();
+    co_return Error{Code::unavailable, "command exited with " + std::to_string(result->exit_code) +
+                                           ": " + result->out + result->err};
+  }
+  if (hook->has("sleep")) {
+    const Duration pause = std::chrono::seconds((*hook)["sleep"]["seconds"].as_int());
+    co_await env_.clock->sleep_for(limit > Duration(0) ? std::min(pause, limit) : pause);
+    co_return Result<void>();
+  }
+  if (!hook->has("httpGet")) co_return Result<void>();
+  const Value& get = (*hook)["httpGet"];
+  SKIFF_CO_TRY(const std::int64_t port, port_of(get["port"], *find_container(pod->root(), name)));
+  const std::string own = is_host_network(pod->root()) ? ctx_.options.node_ip : pod_ip_;
+  const std::string host(get["host"].as_string_or(own));
+  const std::string& path = get["path"].as_string();
+  http::ClientRequest request;
+  request.url = (get["scheme"].as_string() == "HTTPS" ? "https://" : "http://") +
+                host_port(host, port) + (path.rfind('/', 0) == 0 ? "" : "/") + path;
+  if (limit > Duration(0)) request.timeout = limit;
+  request.max_body = 10 << 10;
+  for (const Value& h : get["httpHeaders"].items()) {
+    request.headers.set(h["name"].as_string(), h["value"].as_string());
+  }
+  const Result<http::ClientResponse> answer = co_await ctx_.probes.request(std::move(request));
+  if (!answer && answer.error().code != Code::too_large) co_return answer.error();
+  co_return Result<void>();  // as upstream: any answer will do
+}
+
+Task<void> PodWorker::stop_container(std::string name, std::string id, Duration grace, bool hook) {
+  const ObjectPtr pod = pod_;  // a newer state may take its place meanwhile
+  const Value* container = find_container(pod->root(), name);
+  const Value* pre_stop = container != nullptr ? &(*container)["lifecycle"]["preStop"] : nullptr;
+  const TimePoint began = env_.clock->now();
+  if (hook && pre_stop != nullptr && pre_stop->is_object() && grace > Duration(0)) {
+    const Result<void> done = co_await run_hook(pod, name, id, pre_stop, grace);
+    if (!done) {
+      ctx_.events.event(*pod, "Warning", "FailedPreStopHook",
+                        "PreStopHook failed: " + done.error().message);
     }
   }
   // Whatever the hook used up, the process gets two seconds to end by itself.
@@ -182,7 +203,9 @@ Task<void> PodWorker::terminate() {
   co_await stop_all();
   co_await read_termination_messages();
   std::optional<Value> last;
-  if (!gone_) last = status();
+  // A pod that ended before keeps what was said of it then, also if finalizers hold it: whoever
+  // looks at it again has no instances to tell from.
+  if (!gone_ && !(over_in_api() && instances_.empty())) last = status(true);
   for (int attempt = 0; !co_await clean_up() && attempt < 60; ++attempt) {
     co_await env_.clock->sleep_for(1s);
   }

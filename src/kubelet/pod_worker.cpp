@@ -91,10 +91,10 @@ Observed PodWorker::observe() const {
   return out;
 }
 
-// The API says that the pod has ended, and nothing of it is here: it must not be run again.
-bool PodWorker::pod_is_over() const {
+// The API says that the pod has ended: it must not be run again, whatever is here of it.
+bool PodWorker::over_in_api() const {
   const std::string& phase = (*pod_)["status"]["phase"].as_string();
-  return (phase == "Succeeded" || phase == "Failed") && instances_.empty();
+  return phase == "Succeeded" || phase == "Failed";
 }
 
 Task<void> PodWorker::run() {
@@ -102,6 +102,8 @@ Task<void> PodWorker::run() {
   try {
     co_await live();
   } catch (const boost::system::system_error&) {
+    canceled = std::current_exception();
+  } catch (const asio::multiple_exceptions&) {  // cancelled while it waited for one of two things
     canceled = std::current_exception();
   }
   // From here on the coroutine must get to its end: its tasks use what dies with it.
@@ -131,9 +133,12 @@ TimePoint PodWorker::deadline() const {
 }
 
 Task<TimePoint> PodWorker::sync() {
-  if (pod_is_over()) {
-    co_await clean_up();
-    co_return TimePoint::max();
+  if (over_in_api()) {
+    if (!cleaned_) {
+      co_await stop_all();
+      cleaned_ = co_await clean_up();
+    }
+    co_return cleaned_ ? TimePoint::max() : env_.clock->now() + 10s;
   }
   if (failed_reason_.empty() && deadline() <= env_.clock->now()) {
     failed_reason_ = "DeadlineExceeded";
@@ -149,8 +154,8 @@ Task<TimePoint> PodWorker::sync() {
     co_await stop_all();
     co_await read_termination_messages();
     publish();
-    co_await clean_up();
-    co_return TimePoint::max();
+    cleaned_ = co_await clean_up();
+    co_return cleaned_ ? TimePoint::max() : env_.clock->now() + 10s;
   }
   TimePoint next = std::min(deadline(), ctx_.volumes.renewal(pod_->uid()));
   if (!actions.kill.empty()) {
@@ -196,8 +201,9 @@ void PodWorker::set_waiting(const std::string& name, std::string reason, std::st
   waiting_[name] = {std::move(reason), std::move(message)};
 }
 
-Value PodWorker::status() const {
+Value PodWorker::status(bool ended) const {
   StatusInput in;
+  in.ended = ended;
   in.observed = observe();
   for (const auto& [name, list] : instances_) {
     const bool newest_is_past = !in.observed.containers.contains(name);
@@ -215,7 +221,7 @@ Value PodWorker::status() const {
 }
 
 void PodWorker::publish() {
-  if (!gone_) ctx_.statuses.set(pod_, status());
+  if (!gone_) ctx_.statuses.set(pod_, status(false));
 }
 
 }  // namespace skiff::kubelet

@@ -53,7 +53,7 @@ class PodWorker {
 
   bool stopping() const { return gone_ || pod_->deleting(); }
   Observed observe() const;
-  bool pod_is_over() const;
+  bool over_in_api() const;
   Task<void> live();
 
   // One look and what follows from it; returns when to look again unless poked earlier.
@@ -65,7 +65,10 @@ class PodWorker {
   Task<StartTry> start_container(std::string name);
   Task<Result<void>> launch(std::string name, runtime::Image image);
   Task<Result<std::vector<runtime::Mount>>> extra_mounts(std::string name, int attempt);
-  Task<void> run_post_start(std::string name, std::string id);
+  Task<void> run_post_start(ObjectPtr pod, std::string name, std::string id);
+  // exec, httpGet or sleep of a lifecycle hook; `limit` zero: as long as it takes.
+  Task<Result<void>> run_hook(ObjectPtr pod, std::string name, std::string id, const Value* hook,
+                              Duration limit);
   Task<std::optional<PullOutcome>> pull(std::string name);
   Task<void> wait_stopping();
   std::optional<TimePoint> restart_delay(const Value& container);
@@ -85,7 +88,7 @@ class PodWorker {
   Task<void> read_termination_messages();
   Task<void> forget_old_instances(std::string name);
   void publish();
-  Value status() const;
+  Value status(bool ended) const;
 
   const Context& ctx_;
   Env env_;
@@ -93,6 +96,7 @@ class PodWorker {
   bool gone_ = false;
   bool dirty_ = true;
   bool volumes_ready_ = false;
+  bool cleaned_ = false;  // nothing but records is left of a pod that ended
   bool sandbox_adopted_ = false;
   std::string sandbox_id_;
   std::uint32_t sandbox_attempt_ = 0;

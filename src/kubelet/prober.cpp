@@ -12,7 +12,8 @@ const char* name_of(bool startup, bool liveness) {
   return liveness ? "Liveness" : "Readiness";
 }
 
-// A port number or the name of one of the container's ports.
+}  // namespace
+
 Result<std::int64_t> port_of(const Value& port, const Value& container) {
   if (port.is_int()) return port.as_int();
   for (const Value& p : container["ports"].items()) {
@@ -29,6 +30,8 @@ std::string host_port(const std::string& host, std::int64_t port) {
   const bool v6 = host.find(':') != std::string::npos;
   return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
 }
+
+namespace {
 
 Task<Result<void>> connect(std::string host, std::uint16_t port) {
   boost::system::error_code ec;
@@ -54,7 +57,10 @@ void Prober::watch(TaskGroup& group, ObjectPtr pod, const std::string& container
                    const std::string& container_id, const std::string& address) {
   WatchedPtr& slot = watched_[container];
   if (slot && slot->id == container_id) return;
-  if (slot) slot->over = true;
+  if (slot) {
+    slot->over = true;
+    slot->started->notify_all();
+  }
   slot = std::make_shared<Watched>();
   slot->pod = pod;
   slot->container = container;

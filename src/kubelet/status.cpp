@@ -41,7 +41,7 @@ Value container_state(const Value& pod, const Value& container, const ContainerS
   }
   if (s != nullptr && s->state == ContainerState::exited) {
     // About to run again: what it waits for is the state, how it ended goes to lastState.
-    if (why != in.waiting.end() && should_restart(pod, container, *s)) {
+    if (!in.ended && why != in.waiting.end() && should_restart(pod, container, *s)) {
       return waiting_state(why->second.reason, why->second.message);
     }
     return terminated_state(*s, in);
@@ -102,7 +102,7 @@ std::string phase_of(const Value& pod, const StatusInput& in, const Value& mains
                         !should_restart(pod, c, it->second);
     if (failed) return "Failed";
   }
-  if (!init_done) return "Pending";
+  if (!init_done) return in.ended ? "Failed" : "Pending";
   std::size_t running = 0, waiting = 0, ended = 0, succeeded = 0;
   for (const Value& status : mains.items()) {
     const Value& state = status["state"];
@@ -117,6 +117,7 @@ std::string phase_of(const Value& pod, const StatusInput& in, const Value& mains
       ++waiting;
     }
   }
+  if (in.ended) return running + waiting == 0 && ended == succeeded ? "Succeeded" : "Failed";
   if (waiting > 0) return "Pending";
   if (running > 0) return "Running";
   if (restart_policy_of(pod) == RestartPolicy::always) return "Running";

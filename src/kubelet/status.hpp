@@ -26,6 +26,8 @@ struct StatusInput {
   std::string pod_ip;
   WallTime now;
   std::string start_time;  // RFC 3339; "" to keep the pod's or take `now`
+  // The pod is deleted and nothing of it runs any more: its phase says how it ended.
+  bool ended = false;
   // An end that is not the containers' doing: DeadlineExceeded, Evicted, ...
   std::string failed_reason;
   std::string failed_message;

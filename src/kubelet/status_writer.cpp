@@ -1,5 +1,9 @@
 #include "status_writer.hpp"
 
+#include "skiff/client/reconcile.hpp"
+
+#include "skiff/client/reflector.hpp"
+
 namespace skiff::kubelet {
 
 using client::resources::kPods;
@@ -41,10 +45,20 @@ bool covers(const Value& shown, const Value& wanted) {
 StatusWriter::StatusWriter(Env env, client::Client& client)
     : env_(env), client_(client), changed_(env.executor) {}
 
+// Whether writing `status` would change nothing. A view of the pod from before our last write says
+// nothing about it; a newer one may show that somebody else has changed what we wrote.
+bool StatusWriter::is_known(const api::Object& pod, const Value& status) const {
+  const auto last = last_.find(pod.uid());
+  if (last == last_.end()) return covers(pod["status"], status);
+  const Written& written = last->second;
+  const bool same = written.status == status;
+  if (client::revision_of(pod) < written.revision) return same;
+  return covers(pod["status"], status) || (same && !written.kept);
+}
+
 void StatusWriter::set(ObjectPtr pod, Value status) {
   const std::string& uid = pod->uid();
-  const auto last = last_.find(uid);
-  if (last != last_.end() ? last->second == status : covers((*pod)["status"], status)) {
+  if (is_known(*pod, status)) {
     pending_.erase(uid);
     return;
   }
@@ -92,6 +106,8 @@ Task<void> StatusWriter::run() {
     while (pending_.empty()) co_await changed_.wait();
     co_await yield();  // workers that are ready in this turn join the batch
     const std::map<std::string, Pending> taken = std::exchange(pending_, {});
+    // Entries that forget() takes away meanwhile stay away.
+    for (const auto& [uid, p] : taken) last_.try_emplace(uid);
     std::vector<client::Write> writes;
     writes.reserve(taken.size());
     for (const auto& [uid, p] : taken) writes.push_back(patch(*p.pod, p.status));
@@ -101,7 +117,11 @@ Task<void> StatusWriter::run() {
     for (const auto& [uid, p] : taken) {
       const Result<ObjectPtr>& result = results[i++];
       if (result) {
-        last_[uid] = p.status;
+        const auto last = last_.find(uid);
+        if (last == last_.end()) continue;
+        last->second.status = p.status;
+        last->second.revision = client::revision_of(**result);
+        last->second.kept = covers((**result)["status"], p.status);
       } else if (result.error().code != Code::not_found && result.error().code != Code::conflict) {
         log::warn("kubelet", "pod status not written",
                   {{"pod", p.pod->key().to_string()}, {"error", result.error()}});

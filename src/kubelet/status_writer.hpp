@@ -28,12 +28,19 @@ class StatusWriter {
     ObjectPtr pod;
     Value status;
   };
+  // What was written last, and the state of the pod that this made.
+  struct Written {
+    Value status;
+    std::int64_t revision = 0;
+    bool kept = true;  // the API shows all of it
+  };
+  bool is_known(const api::Object& pod, const Value& status) const;
   static client::Write patch(const api::Object& pod, Value status);
 
   Env env_;
   client::Client& client_;
   std::map<std::string, Pending> pending_;  // by uid
-  std::map<std::string, Value> last_;       // what was written last
+  std::map<std::string, Written> last_;     // by uid
   Signal changed_;
 };
 
