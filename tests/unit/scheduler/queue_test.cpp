@@ -143,3 +143,17 @@ TEST_CASE("who waits on the queue is woken by an arrival and by the end of a bac
   f.loop.run(1ms);
   CHECK(woken == 2);
 }
+
+TEST_CASE("who waits on the queue can be stopped, also while a pod backs off") {
+  Fixture f;
+  f.queue.set(pod("a"));
+  f.pop();
+  f.fail("a", true);
+  skiff::test::Tasks tasks(f.loop);
+  tasks.group.spawn("waiter", f.queue.wait());
+  f.loop.run(10ms);
+  CHECK(tasks.group.size() == 1);
+  tasks.group.cancel();
+  f.loop.run();
+  CHECK(tasks.group.size() == 0);
+}
