@@ -7,9 +7,12 @@ if(SKIFF_STATIC)
 endif()
 add_link_options(-fuse-ld=mold)
 add_compile_options(-Wall -Wextra -Werror -Wno-missing-field-initializers
-                    $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized> -fpch-preprocess)
+                    "$<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized;-Wno-mismatched-new-delete>" -fpch-preprocess)
 if(CMAKE_BUILD_TYPE STREQUAL "Release")
   add_compile_options(-ffunction-sections -fdata-sections)
+  # GCC 12 sees overflows in inlined std::string code where there are none (GCC bugs 105329, 105651).
+  add_compile_options($<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict> -Wno-array-bounds -Wno-stringop-overflow
+                      -Wno-stringop-overread)
   add_link_options(-Wl,--gc-sections)
 endif()
 

@@ -47,6 +47,16 @@ Task<Result<void>> connect(std::string host, std::uint16_t port) {
   co_return Result<void>();
 }
 
+// What the API shows of this very instance of a container; null when it shows another or none.
+const Value* reported_status(const Value& pod, const std::string& container_id) {
+  for (const char* list : {"containerStatuses", "initContainerStatuses"}) {
+    for (const Value& status : pod["status"][list].items()) {
+      if (status["containerID"].as_string() == "skiff://" + container_id) return &status;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace
 
 Prober::Prober(Env env, runtime::Runtime& runtime, http::Client& http,
@@ -71,6 +81,12 @@ void Prober::watch(TaskGroup& group, ObjectPtr pod, const std::string& container
   if (spec == nullptr) return;
   slot->health.started = !spec->has("startupProbe");
   slot->health.ready = slot->health.started && !spec->has("readinessProbe");
+  // A kubelet that starts anew must not take running pods out of service: what was found out about
+  // this very instance holds until a probe says otherwise.
+  if (const Value* known = reported_status(pod->root(), container_id)) {
+    slot->health.started = slot->health.started || (*known)["started"].as_bool();
+    slot->health.ready = slot->health.ready || (*known)["ready"].as_bool();
+  }
   const std::string name = "probe " + pod->key().to_string() + " " + container;
   if (spec->has("startupProbe")) group.spawn(name, run(slot, Kind::startup));
   if (spec->has("livenessProbe")) group.spawn(name, run(slot, Kind::liveness));

@@ -260,7 +260,15 @@ Result<void> CgroupsBody::remove(const std::string& group) {
 
 Result<std::unique_ptr<Cgroups>> make_cgroups(System& system, std::string parent,
                                               std::string name) {
-  SKIFF_TRY(CgroupLayout layout, detect_cgroup_layout(system));
+  Result<CgroupLayout> found = detect_cgroup_layout(system);
+  if (!found && found.error().code == Code::unavailable) {
+    // `ip netns exec` puts a fresh /sys over the one that holds the hierarchies: they are there,
+    // but not to be seen.
+    SKIFF_CHECK(mount_cgroup_hierarchies(system, "/run/skiff/cgroup"));
+    found = detect_cgroup_layout(system);
+  }
+  if (!found) return found.error();
+  CgroupLayout layout = std::move(*found);
   return std::unique_ptr<Cgroups>(
       std::make_unique<CgroupsBody>(system, std::move(layout), std::move(parent), name));
 }

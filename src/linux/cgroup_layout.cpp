@@ -2,6 +2,10 @@
 
 #include "skiff/linux/cgroup.hpp"
 
+#include <sys/mount.h>
+
+#include <cerrno>
+
 namespace skiff::sys {
 namespace {
 
@@ -139,6 +143,35 @@ Result<CgroupLayout> detect_cgroup_layout(System& system) {
                  "/sys/fs/cgroup"};
   }
   return layout;
+}
+
+Result<void> mount_cgroup_hierarchies(System& system, const std::string& directory) {
+  std::string self;
+  if (int r = system.read_file("/proc/self/cgroup", self); r < 0) {
+    return errno_error(-r, "reading /proc/self/cgroup (does this kernel have control groups?)");
+  }
+  for (std::size_t end = directory.find('/', 1);; end = directory.find('/', end + 1)) {
+    system.make_directory(directory.substr(0, end).c_str(), 0755);
+    if (end == std::string::npos) break;
+  }
+  std::string_view rest = self;
+  while (!rest.empty()) {  // "4:cpu,cpuacct:/path", "0::/path"
+    const std::string_view line = rest.substr(0, rest.find('\n'));
+    rest.remove_prefix(std::min(rest.size(), line.size() + 1));
+    const std::size_t first = line.find(':');
+    const std::size_t second = line.find(':', first + 1);
+    if (first == std::string_view::npos || second == std::string_view::npos) continue;
+    const std::string controllers(line.substr(first + 1, second - first - 1));
+    if (controllers.find('=') != std::string::npos) continue;  // a named hierarchy without any
+    const bool unified = controllers.empty();
+    const std::string target = directory + "/" + (unified ? "unified" : controllers);
+    system.make_directory(target.c_str(), 0755);
+    const int r =
+        system.mount("cgroup", target.c_str(), unified ? "cgroup2" : "cgroup",
+                     MS_NOSUID | MS_NODEV | MS_NOEXEC, unified ? nullptr : controllers.c_str());
+    if (r < 0 && r != -EBUSY) return errno_error(-r, "mounting control groups at " + target);
+  }
+  return {};
 }
 
 }  // namespace skiff::sys

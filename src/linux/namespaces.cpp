@@ -1,7 +1,9 @@
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sched.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -112,6 +114,11 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text) {
     entries.push_back(std::move(entry));
   }
   return entries;
+}
+
+bool is_namespace(const std::string& path) noexcept {
+  struct statfs fs {};
+  return ::statfs(path.c_str(), &fs) == 0 && fs.f_type == NSFS_MAGIC;
 }
 
 }  // namespace skiff::sys

@@ -110,6 +110,9 @@ Result<ImageIndex> ImageIndex::parse(std::string_view json) {
   for (const auto& m : doc["layers"].members()) {
     index.layers[m.name] = static_cast<std::uint64_t>(m.value.as_int());
   }
+  for (const auto& m : doc["builtinNames"].members()) {
+    index.builtin_names[m.name] = m.value.as_string();
+  }
   for (const auto& item : doc["images"].items()) {
     ImageRecord r;
     r.id = item["id"].as_string();
@@ -128,6 +131,10 @@ std::string ImageIndex::encode() const {
   Value sizes = Value::object();
   for (const auto& [id, size] : layers) sizes.set(id, static_cast<std::int64_t>(size));
   doc.set("layers", std::move(sizes));
+  if (!builtin_names.empty()) {
+    Value& names = doc.set("builtinNames", Value::object());
+    for (const auto& [name, builtin] : builtin_names) names.set(name, builtin);
+  }
   Value& list = doc.set("images", Value::array());
   for (const auto& [id, r] : images) {
     Value v = Value::object({{"id", id}});
@@ -175,6 +182,7 @@ const ImageRecord* ImageIndex::find(std::string_view text,
 
 void ImageIndex::tag(const std::string& id, const std::string& tag) {
   for (auto& [other, r] : images) r.tags.erase(tag);
+  builtin_names.erase(tag);
   const auto it = images.find(id);
   if (it != images.end()) it->second.tags.insert(tag);
 }

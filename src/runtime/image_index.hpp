@@ -27,6 +27,8 @@ struct ImageRecord {
 struct ImageIndex {
   std::map<std::string, ImageRecord> images;    // by id
   std::map<std::string, std::uint64_t> layers;  // bytes, by diff id
+  // Further names of built-in images, which are not in `images`: full tag -> the built-in's tag.
+  std::map<std::string, std::string> builtin_names;
 
   static Result<ImageIndex> parse(std::string_view json);
   std::string encode() const;

@@ -144,8 +144,10 @@ const std::string* ImageStore::State::builtin_tag(const std::string& ref) const 
     }
     return nullptr;
   }
+  const auto alias = index.builtin_names.find(wanted->to_string());
   for (const auto& [tag, builtin] : builtins) {
     const auto ready = ready_builtins.find(tag);
+    if (alias != index.builtin_names.end() && alias->second == tag) return &tag;
     if (tag == wanted->to_string() || (ready != ready_builtins.end() && ready->second.id == ref)) {
       return &tag;
     }
@@ -294,6 +296,9 @@ Task<Result<std::vector<Image>>> ImageStore::list() {
   for (const auto& tag : tags) {
     auto image = co_await state->builtin_image(tag);
     if (!image) co_return image.error();
+    for (const auto& [name, target] : state->index.builtin_names) {
+      if (target == tag) image->tags.push_back(name);
+    }
     images.push_back(std::move(*image));
   }
   for (const auto& [id, record] : state->index.images) images.push_back(state->view(record));
@@ -308,6 +313,15 @@ Task<Result<void>> ImageStore::tag(std::string ref, std::string new_name) {
     co_return Error{Code::invalid, "a new name can not have a digest: digests follow from content"};
   }
   const std::string tag = name->to_string(), registry = state->options.default_registry;
+  if (const auto* builtin = state->builtin_tag(ref); builtin != nullptr) {
+    State::Edit add_name = [tag, target = *builtin](ImageIndex& i) -> Result<void> {
+      i.tag("", tag);  // taken from whoever has it
+      i.builtin_names[tag] = target;
+      return {};
+    };
+    auto named = co_await state->change(std::move(add_name));
+    co_return named;
+  }
   State::Edit edit = [ref, tag, registry](ImageIndex& i) -> Result<void> {
     const auto* record = i.find(ref, registry);
     if (record == nullptr) {
@@ -322,6 +336,15 @@ Task<Result<void>> ImageStore::tag(std::string ref, std::string new_name) {
 
 Task<Result<void>> ImageStore::remove(std::string ref) {
   const auto state = state_;
+  if (const auto parsed = ImageReference::parse(ref);
+      parsed && state->index.builtin_names.contains(parsed->to_string())) {
+    State::Edit forget = [tag = parsed->to_string()](ImageIndex& i) -> Result<void> {
+      i.builtin_names.erase(tag);
+      return {};
+    };
+    auto forgotten = co_await state->change(std::move(forget));
+    co_return forgotten;
+  }
   if (state->builtin_tag(ref) != nullptr) {
     co_return Error{Code::conflict, fmt::format("image \"{}\" is built in and stays", ref)};
   }

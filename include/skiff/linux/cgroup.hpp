@@ -40,6 +40,9 @@ struct CgroupLayout {
 CgroupLayout parse_cgroup_layout(std::string_view mountinfo, std::string_view self_cgroup,
                                  std::string_view v2_controllers);
 Result<CgroupLayout> detect_cgroup_layout(System& system);
+// Mounts every hierarchy this kernel has below `directory`, for mount namespaces where none shows.
+// Hierarchies are the kernel's: this is another view of the same ones.
+Result<void> mount_cgroup_hierarchies(System& system, const std::string& directory);
 
 // Zero means: leave as it is.
 struct CgroupLimits {

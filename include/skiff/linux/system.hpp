@@ -96,6 +96,8 @@ const char* error_text(int number) noexcept;
 Result<void> make_pinned_netns(const std::string& path);
 // Pins the namespace file `source` (/proc/PID/ns/net) at `path`.
 Result<void> pin_namespace(const std::string& source, const std::string& path);
+// Whether a namespace is to be found at `path`.
+bool is_namespace(const std::string& path) noexcept;
 // Unmounts and removes the pin; success when there is none.
 Result<void> unpin_namespace(const std::string& path);
 

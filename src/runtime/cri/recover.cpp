@@ -242,6 +242,13 @@ Task<Result<void>> RuntimeBody::recover() {
       for (const auto& fc : f.containers) load_container(sandbox, fc.id);
     } else {
       co_await adopt(sandbox);
+      // In another mount namespace than the last run's the pin is an empty file; the shim lives in
+      // the pod's network and serves as well.
+      const int shim = sandbox->status.shim_pid;
+      if (shim > 0 && !sandbox->status.netns_path.empty() &&
+          !sys::is_namespace(sandbox->status.netns_path)) {
+        sandbox->status.netns_path = "/proc/" + std::to_string(shim) + "/ns/net";
+      }
     }
     for (const auto& id : f.half_made) {
       auto work = [layout = layout_, config = sandbox->status.config, sid = f.id, id,
