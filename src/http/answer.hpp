@@ -24,12 +24,12 @@ struct Pool {
   Env env;
   ClientOptions options;
   Scratch scratch;
-  std::shared_ptr<const TlsContext> tls;  // null until the first HTTPS request
-  Result<void> tls_problem;
+  std::shared_ptr<const TlsContext> tls;          // null until the first HTTPS request
   std::map<std::string, std::vector<Kept>> kept;  // by origin, the latest used last
   std::uint64_t generation = 0;                   // of the TLS settings
 
-  void set_tls(const TlsClientOptions& options, Result<void>& problem);
+  void use_tls(std::shared_ptr<const TlsContext> made);
+  Task<Result<void>> make_tls();
   std::unique_ptr<Stream> take(const std::string& origin);  // null: connect
   void give_back(const std::string& origin, std::unique_ptr<Stream> stream, std::uint64_t made_in);
   Task<Result<std::vector<Endpoint>>> look_up(Url url);

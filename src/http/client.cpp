@@ -25,16 +25,19 @@ std::string origin_of(const Url& url) {
 
 }  // namespace
 
-void Pool::set_tls(const TlsClientOptions& options, Result<void>& problem) {
-  auto made = TlsContext::for_client(options);
-  if (!made) {
-    problem = made.error();
-    return;
-  }
-  tls = std::move(*made);
+void Pool::use_tls(std::shared_ptr<const TlsContext> made) {
+  tls = std::move(made);
   kept.clear();
   ++generation;
-  problem = {};
+}
+
+// Reading the system's CAs takes a while: away from the loop, and only for the first HTTPS request.
+Task<Result<void>> Pool::make_tls() {
+  auto work = [settings = options.tls] { return TlsContext::for_client(settings); };
+  auto made = co_await env.blocking->run(std::move(work));
+  if (!made) co_return made.error();
+  if (!tls) use_tls(std::move(*made));
+  co_return Result<void>{};
 }
 
 std::unique_ptr<Stream> Pool::take(const std::string& origin) {
@@ -85,7 +88,6 @@ Task<Result<std::unique_ptr<Stream>>> Pool::connect(Url url) {
       continue;
     }
     if (!url.tls) co_return stream;
-    if (!tls) co_return tls_problem.error();
     auto session = tls->client_session(env.clock->wall(), url.host);
     if (!session) co_return session.error();
     stream->set_tls(std::move(*session));
@@ -97,17 +99,15 @@ Task<Result<std::unique_ptr<Stream>>> Pool::connect(Url url) {
 }
 
 Client::Client(Env env, ClientOptions options)
-    : pool_(std::make_shared<Pool>(std::move(env), std::move(options))) {
-  // System CAs take a while to read: only when the first HTTPS request needs them.
-}
+    : pool_(std::make_shared<Pool>(std::move(env), std::move(options))) {}
 
 Client::~Client() = default;
 
 Result<void> Client::set_tls(TlsClientOptions tls) {
-  Result<void> problem;
-  pool_->set_tls(tls, problem);
-  if (problem) pool_->options.tls = std::move(tls);
-  return problem;
+  SKIFF_TRY(auto made, TlsContext::for_client(tls));
+  pool_->use_tls(std::move(made));
+  pool_->options.tls = std::move(tls);
+  return {};
 }
 
 void Client::close_idle() noexcept { pool_->kept.clear(); }
@@ -157,10 +157,13 @@ Task<Result<std::unique_ptr<Answer>>> try_once(std::shared_ptr<Pool> pool, Url u
 Task<Result<std::unique_ptr<Answer>>> perform(std::shared_ptr<Pool> pool, Url url,
                                               ClientRequest request) {
   if (url.tls && !pool->tls) {
-    pool->set_tls(pool->options.tls, pool->tls_problem);
-    if (!pool->tls_problem) co_return pool->tls_problem.error();
+    const Result<void> ready = co_await pool->make_tls();
+    if (!ready) co_return ready.error();
   }
   bool again = false;
+  if (!idempotent(request.method)) {
+    co_return co_await try_once(std::move(pool), url, std::move(request), false, &again);
+  }
   ClientRequest copy = request;
   auto answer = co_await try_once(pool, url, std::move(copy), false, &again);
   if (answer || !again) co_return answer;

@@ -151,7 +151,8 @@ Task<Connection::Next> Connection::next_request() {
   co_return Next::refuse;
 }
 
-Task<bool> Connection::exchange() {
+// No coroutine itself: an idle watch should not hold a second request in its frame.
+Task<void> Connection::start_handler() {
   phase_ = Phase::handling;
   ++exchange_;
   form_ = Form::none;
@@ -163,17 +164,21 @@ Task<bool> Connection::exchange() {
   minor_version_ = request.minor_version;
   accepts_gzip_ = accepts_gzip(request.headers);
   if (core_.requests != nullptr) core_.requests->add();
-  std::string failure;
+  return core_.handler.handle(std::move(request), *this);
+}
+
+void Connection::handler_failed(const char* what) {
+  log::error("http", "a handler failed", {{"error", what}});
+  aborted_ = true;
+}
+
+Task<bool> Connection::exchange() {
   try {
-    co_await core_.handler.handle(std::move(request), *this);
+    co_await start_handler();
   } catch (const boost::system::system_error& e) {
-    if (e.code() != asio::error::operation_aborted) failure = e.what();
+    if (e.code() != asio::error::operation_aborted) handler_failed(e.what());
   } catch (const std::exception& e) {
-    failure = e.what();
-  }
-  if (!failure.empty()) {
-    log::error("http", "a handler failed", {{"error", failure}});
-    aborted_ = true;
+    handler_failed(e.what());
   }
   const auto state = co_await asio::this_coro::cancellation_state;
   // Once cancelled, a task can await nothing more.

@@ -47,6 +47,8 @@ class Connection final : public Exchange {
   ParseStatus feed(std::string_view bytes);
   void tell_to_continue();
   Task<bool> exchange();
+  Task<void> start_handler();
+  void handler_failed(const char* what);
   Task<bool> finish();
   Task<bool> finish_whole();
   Task<bool> finish_stream();
