@@ -219,9 +219,11 @@ int main(int argc, char** argv) {
   asio::co_spawn(io, life(&bench), [&code](std::exception_ptr, int r) { code = r; });
   io.run();
   runtime->reset();
-  for (const char* parent : {"", "/"}) {
-    auto groups = sys::make_cgroups(sys::real_system(), parent + options.cgroup_parent);
-    if (groups) (void)(*groups)->remove("");
+  auto groups = sys::make_cgroups(sys::real_system(), options.cgroup_parent);
+  if (groups) (void)(*groups)->remove("");
+  // crun also enters hierarchies that skiff does not use, and leaves the group above its own.
+  for (const auto& entry : fs::directory_iterator("/sys/fs/cgroup")) {
+    ::rmdir((entry.path() / options.cgroup_parent).c_str());
   }
   if (read_file("/proc/self/mounts").find(dir) == std::string::npos) fs::remove_all(dir);
   return code;
