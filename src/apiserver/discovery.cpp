@@ -10,8 +10,10 @@ namespace {
 
 using api::Value;
 
-constexpr std::string_view kAggregatedType =
-    "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
+std::string aggregated_type(std::string_view version) {
+  return "application/json;g=apidiscovery.k8s.io;v=" + std::string(version) +
+         ";as=APIGroupDiscoveryList";
+}
 
 // Which group is asked first when a name could mean several (`kubectl get events`).
 constexpr std::string_view kGroupOrder[] = {
@@ -203,27 +205,29 @@ Value aggregated_group(const Group& g) {
   return out;
 }
 
-Value aggregated(const std::vector<Group>& all, bool core) {
+Value aggregated(const std::vector<Group>& all, bool core, std::string_view version) {
   Value items = Value::array();
   for (const Group& g : all) {
     if (g.name.empty() == core) items.push_back(aggregated_group(g));
   }
-  Value out =
-      Value::object({{"kind", "APIGroupDiscoveryList"}, {"apiVersion", "apidiscovery.k8s.io/v2"}});
+  Value out = Value::object({{"kind", "APIGroupDiscoveryList"}});
+  out.set("apiVersion", "apidiscovery.k8s.io/" + std::string(version));
   out.set("metadata", Value::object());
   out.set("items", std::move(items));
   return out;
 }
 
-bool wants_aggregated(const http::Request& request) {
+// The version of the aggregated document the client wants most, or "" for the legacy one.
+std::string wanted_version(const http::Request& request) {
   for (const MediaRange& range : parse_accept(request.headers.get("Accept"))) {
+    if (range.type != "application/json") continue;
+    const std::string_view version = range.parameter("v");
     const bool discovery = range.parameter("g") == "apidiscovery.k8s.io" &&
                            range.parameter("as") == "APIGroupDiscoveryList";
-    if (discovery && range.parameter("v") == "v2" && range.type == "application/json") return true;
-    // The first plain type the client would take is the legacy document.
-    if (range.parameter("as").empty() && range.type == "application/json") return false;
+    if (discovery && (version == "v2" || version == "v2beta1")) return std::string(version);
+    if (range.parameter("as").empty()) return {};
   }
-  return false;
+  return {};
 }
 
 }  // namespace
@@ -253,17 +257,21 @@ Discovery::Discovery() {
   Value group_list = Value::object({{"kind", "APIGroupList"}, {"apiVersion", "v1"}});
   group_list.set("groups", std::move(list));
   add(documents_, "/apis", group_list);
-  add(aggregated_, "/api", aggregated(all, true));
-  add(aggregated_, "/apis", aggregated(all, false));
+  for (const std::string_view version : {"v2", "v2beta1"}) {
+    add(aggregated_, "/api " + std::string(version), aggregated(all, true, version));
+    add(aggregated_, "/apis " + std::string(version), aggregated(all, false, version));
+  }
 }
 
 std::optional<http::Response> Discovery::answer(const http::Request& request) const {
   std::string_view path = request.path;
   while (path.size() > 1 && path.ends_with('/')) path.remove_suffix(1);
-  const auto whole = aggregated_.find(path);
-  const bool aggregate = whole != aggregated_.end() && wants_aggregated(request);
-  const auto at = aggregate ? whole : documents_.find(path);
-  if (at == (aggregate ? aggregated_.end() : documents_.end())) return std::nullopt;
+  const std::string version =
+      path == "/api" || path == "/apis" ? wanted_version(request) : std::string();
+  const bool aggregate = !version.empty();
+  const auto& documents = aggregate ? aggregated_ : documents_;
+  const auto at = documents.find(aggregate ? std::string(path) + " " + version : std::string(path));
+  if (at == documents.end()) return std::nullopt;
   const Document& document = at->second;
   http::Response response;
   if (request.headers.get("If-None-Match") == document.etag) {
@@ -274,7 +282,8 @@ std::optional<http::Response> Discovery::answer(const http::Request& request) co
       if (const auto wanted = negotiate(request)) form = *wanted;
     }
     http::Buffers body{document.json};
-    const std::string_view type = aggregate ? kAggregatedType : form.content_type();
+    const std::string type =
+        aggregate ? aggregated_type(version) : std::string(form.content_type());
     response = http::Response::make(200, type, encode_as(form, std::move(body)));
   }
   response.headers.add("ETag", document.etag);

@@ -23,7 +23,7 @@ class Discovery {
     std::string etag;
   };
   std::map<std::string, Document, std::less<>> documents_;   // by path
-  std::map<std::string, Document, std::less<>> aggregated_;  // "/api" and "/apis"
+  std::map<std::string, Document, std::less<>> aggregated_;  // "/api v2", "/apis v2", ...
 };
 
 }  // namespace skiff::apiserver

@@ -112,7 +112,7 @@ std::vector<MediaRange> parse_accept(std::string_view header) {
   return ranges;
 }
 
-Result<Form> negotiate(const http::Request& request) {
+Result<Form> negotiate(const http::Request& request, bool transforms) {
   const std::string_view accept = request.headers.get("Accept");
   std::optional<Form> form;
   if (accept.empty() || accept == "application/json" || accept == "*/*") {
@@ -120,6 +120,7 @@ Result<Form> negotiate(const http::Request& request) {
   } else {
     for (const MediaRange& range : parse_accept(accept)) {
       if (range.quality > 0) form = form_of(range);
+      if (form && !transforms && form->shape != Shape::object) form.reset();
       if (form) break;
     }
   }

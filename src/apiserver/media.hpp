@@ -30,7 +30,8 @@ std::vector<MediaRange> parse_accept(std::string_view header);
 
 // The first acceptable form, best quality first; not_acceptable when there is none. Protobuf is not
 // spoken: a client that would take something else too gets that.
-Result<Form> negotiate(const http::Request& request);
+// `transforms`: Tables and PartialObjectMetadata can be made of what is asked for.
+Result<Form> negotiate(const http::Request& request, bool transforms = true);
 
 // The body's encoding; unsupported_media for anything but JSON and YAML. No header means JSON.
 Result<Encoding> body_encoding(const http::Request& request);

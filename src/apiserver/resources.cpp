@@ -134,8 +134,12 @@ Result<Value> parse_body(const http::Request& request, std::string_view kind,
     return protobuf::parse_body(request.body);
   }
   SKIFF_TRY(const Encoding encoding, body_encoding(request));
-  auto parsed = encoding == Encoding::json ? api::parse_json(request.body, {}, duplicates)
-                                           : api::parse_yaml(request.body, {}, duplicates);
+  const bool json = encoding == Encoding::json;
+  auto parsed = json ? api::parse_json(request.body, {}, duplicates)
+                     : api::parse_yaml(request.body, {}, duplicates);
+  for (std::string& d : *duplicates) {
+    d = json ? "duplicate field \"" + d + "\"" : "yaml: unmarshal errors:\n  " + d;
+  }
   if (parsed) return std::move(*parsed);
   if (parsed.error().code != Code::bad_request) return parsed.error();
   return Error{Code::bad_request,
@@ -244,11 +248,11 @@ Task<Result<http::Response>> Service::write(Context* c) {
                                                   : "UpdateOptions"));
   if (patch) {
     SKIFF_CO_TRY(type, patch_type(c->request));
+    std::vector<std::string>& duplicates = context.duplicate_fields;
     auto parsed = type == api::PatchType::apply ? api::parse_yaml(c->request.body)
-                                                : api::parse_json(c->request.body);
-    if (!parsed) {
-      co_return annotate(parsed.error(), "error decoding patch");
-    }
+                                                : api::parse_json(c->request.body, {}, &duplicates);
+    if (!parsed) co_return annotate(parsed.error(), "error decoding patch");
+    for (std::string& d : duplicates) d = "duplicate field \"" + d + "\"";
     document = std::move(*parsed);
   } else {
     SKIFF_CO_TRY(document, parse_body(c->request, c->resource->kind, &context.duplicate_fields));

@@ -140,7 +140,7 @@ Result<http::Response> Service::review(Context& c) {
     return Error{Code::method_not_allowed,
                  "the server does not allow this method on the requested resource"};
   }
-  SKIFF_TRY(const Form form, negotiate(c.request));
+  SKIFF_TRY(const Form form, negotiate(c.request, false));
   std::vector<std::string> duplicates;
   SKIFF_TRY(Value doc, parse_body(c.request, c.resource->kind, &duplicates));
   if (!doc.is_object()) {

@@ -165,9 +165,6 @@ Result<void> plan_binding(Core& core, Write& write, const WriteContext& context,
       metadata.member(map).set(m.name, m.value);
     }
   }
-  if (const std::int64_t g = metadata["generation"].as_int(); g > 0) {
-    metadata.set("generation", g + 1);
-  }
   doc.member("status").erase("nominatedNodeName");
   set_condition(doc, "PodScheduled", "", "", core.now());
   plan.ops.push_back(put_op(pods_resource(), item->key, doc, item->modified));

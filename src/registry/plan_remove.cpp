@@ -177,6 +177,12 @@ Result<void> plan_remove(Core& core, Write& write, const WriteContext& context, 
   }
   Call call{core, target, keys::stored(served), context, plan.reservations};
   plan.pinned = !write.delete_options.resource_version.empty();
+  if (call.resource.plural == "jobs" && write.delete_options.propagation_policy.empty()) {
+    call.warn(
+        "child pods are preserved by default when jobs are deleted; set "
+        "propagationPolicy=Background to remove them or set propagationPolicy=Orphan to suppress "
+        "this warning");
+  }
   Value doc = object_of(*item)->root();
   return plan_deletion(call, *item, std::move(doc), write.delete_options, plan);
 }

@@ -86,6 +86,7 @@ Result<void> claim_admit(Call& call, Value& doc, const Value* old);
 namespace admission {
 Result<void> service_account(Call& call, Value& pod);
 Result<void> priority(Call& call, Value& pod);
+Result<void> runtime_class(Call& call, Value& pod);
 void default_tolerations(Value& pod);
 Result<void> limit_ranges(Call& call, Value& doc);
 Result<void> namespace_usable(Core& core, const api::Resource& resource, std::string_view ns,

@@ -100,6 +100,7 @@ Result<void> admit(Call& call, Value& doc, const Value* old) {
   SKIFF_CHECK(admission::limit_ranges(call, doc));
   SKIFF_CHECK(admission::service_account(call, doc));
   SKIFF_CHECK(admission::priority(call, doc));
+  SKIFF_CHECK(admission::runtime_class(call, doc));
   admission::default_tolerations(doc);
   // The class depends on what the limit ranges added.
   doc.member("status").set("qosClass", qos_class(doc));

@@ -4,7 +4,8 @@ namespace skiff::registry {
 namespace {
 
 constexpr std::string_view kDaemonSetStatus =
-    R"({"currentNumberScheduled":0,"desiredNumberScheduled":0,"numberMisscheduled":0,"numberReady":0})";
+    R"({"currentNumberScheduled":0,"desiredNumberScheduled":0,)"
+    R"("numberMisscheduled":0,"numberReady":0})";
 constexpr std::string_view kBudgetStatus =
     R"({"currentHealthy":0,"desiredHealthy":0,"disruptionsAllowed":0,"expectedPods":0})";
 

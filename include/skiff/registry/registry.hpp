@@ -54,7 +54,8 @@ struct WriteContext {
   User user;
   bool dry_run = false;
   FieldValidation field_validation = FieldValidation::ignore;
-  // Unknown and duplicate fields found while parsing the body: refused or warned of as above.
+  // Complaints of whoever parsed the body (`duplicate field "spec.paused"`): refused or warned of
+  // as unknown fields are.
   std::vector<std::string> duplicate_fields;
   // Where warnings for the client go (HTTP header Warning); may be null. Must outlive the call.
   std::vector<std::string>* warnings = nullptr;
