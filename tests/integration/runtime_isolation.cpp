@@ -202,6 +202,26 @@ TEST_CASE("an image cannot lead a mount to the host") {
   CHECK(!test::exists("/nowhere"));
 }
 
+TEST_CASE("where overlayfs is refused, the image is copied") {
+  RuntimeFixture f;
+  f.close();
+  // An overlay cannot be the writable layer of another: what happens inside containers.
+  std::string data = f.dir() + "/data";
+  for (const char* d : {"/o-upper", "/o-work"}) std::filesystem::create_directories(f.dir() + d);
+  std::string options = "lowerdir=" + f.dir() + "/image,upperdir=" + f.dir() +
+                        "/o-upper,workdir=" + f.dir() + "/o-work";
+  REQUIRE(::mount("overlay", data.c_str(), "overlay", 0, options.c_str()) == 0);
+  f.open();
+  std::string pod = f.sandbox();
+  CHECK(f.sh(pod, "echo changed > /etc/passwd; cat /etc/passwd; grep ' / ' /proc/self/mounts")
+            .starts_with("changed\n"));
+  CHECK(test::read_file(f.dir() + "/image/etc/passwd").starts_with("root:"));
+  f.must(f.runtime().remove_sandbox(pod));
+  f.close();
+  REQUIRE(::umount2(data.c_str(), MNT_DETACH) == 0);
+  f.open();
+}
+
 TEST_CASE("pods may share the host's namespaces or one of their own") {
   RuntimeFixture f;
   auto config = f.sandbox_config();

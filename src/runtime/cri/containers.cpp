@@ -112,6 +112,8 @@ Task<Result<std::string>> RuntimeBody::do_create_container(std::string sandbox_i
   auto found = find_sandbox(sandbox_id);
   if (!found) co_return found.error();
   SandboxPtr sandbox = *found;
+  // Not beside the sandbox's end, which would leave this container behind.
+  auto guard = co_await sandbox->lock.acquire();
   if (sandbox->status.state != SandboxState::ready) {
     co_return Error{Code::conflict, "sandbox \"" + sandbox_id + "\" is not ready"};
   }

@@ -302,8 +302,7 @@ Task<Result<void>> RuntimeBody::do_remove_sandbox(std::string id) {
     return remove_all(layout.sandbox(id));
   };
   SKIFF_CO_CHECK(co_await env_.blocking->run(work));
-  sandboxes_.erase(id);
-  announce(RuntimeEvent::Type::sandbox_removed, **sandbox);
+  if (sandboxes_.erase(id) > 0) announce(RuntimeEvent::Type::sandbox_removed, **sandbox);
   co_return Result<void>();
 }
 
