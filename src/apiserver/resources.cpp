@@ -285,6 +285,8 @@ Task<Result<http::Response>> Service::write(Context* c) {
 }
 
 Task<Result<http::Response>> Service::remove(Context* c) {
+  // A collection of one namespace can be deleted, not that of all.
+  if (c->resource->namespaced && c->info.ns.empty()) co_return method_not_allowed();
   SKIFF_CO_TRY(const Presentation p, presentation(*c));
   registry::WriteContext context;
   SKIFF_CO_TRY(context, write_context(*c, "DeleteOptions"));

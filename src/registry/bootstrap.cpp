@@ -143,4 +143,21 @@ Task<Result<void>> write_bootstrap(Core* core) {
   co_return Result<void>();
 }
 
+Task<void> keep_kubernetes_service(Core* core) {
+  store::WatchOptions options;
+  options.range = store::Range::key(keys::of("", "services", "default", "kubernetes"));
+  auto watch = core->store.watch(std::move(options));
+  while (watch) {
+    const auto events = co_await (*watch)->next();
+    if (!events) co_return;  // the store was closed: one key cannot fall behind
+    if (events->back().type != store::Event::Type::erase) continue;
+    // Whoever deleted it gives its address back once his write is over, a moment after the event.
+    std::vector<std::string> keys{events->back().item->key};
+    { const KeyLocks::Guard turn = co_await core->locks.lock(std::move(keys)); }
+    if (auto ok = co_await write_bootstrap(core); !ok) {
+      log::warn("registry", "cannot restore the kubernetes service", {{"error", ok.error()}});
+    }
+  }
+}
+
 }  // namespace skiff::registry

@@ -132,7 +132,7 @@ store::Op put_op(const api::Resource& resource, std::string key, const Value& do
   return op;
 }
 
-store::Op erase_op(const store::Item& item, const Value& last) {
+store::Op erase_op(const api::Resource& resource, const store::Item& item, const Value& last) {
   Encoded encoded = encode(last);
   store::Op op;
   op.type = store::Op::Type::erase;
@@ -141,6 +141,7 @@ store::Op erase_op(const store::Item& item, const Value& last) {
   op.revision_slot = encoded.slot;
   op.expect = item.modified;
   op.attributes = item.attributes;
+  op.is_volatile = resource.is_volatile;
   return op;
 }
 

@@ -67,7 +67,7 @@ Result<void> plan_subresource(Call& call, const ItemPtr& item, Value doc, Plan& 
 
 store::Op put_op(const api::Resource& resource, std::string key, const Value& doc,
                  std::optional<Revision> expect);
-store::Op erase_op(const store::Item& item, const Value& last);
+store::Op erase_op(const api::Resource& resource, const store::Item& item, const Value& last);
 
 // {"kind":"Status","status":"Success"}, for subresources that answer with nothing else.
 ItemPtr success_status(const Target& target, const ItemPtr& item);

@@ -159,8 +159,7 @@ Result<void> plan_deletion(Call& call, const ItemPtr& item, Value doc, const Del
     return {};
   }
   if (strategy.on_erase) strategy.on_erase(call, doc);
-  plan.ops.push_back(erase_op(*item, doc));
-  plan.ops.back().is_volatile = call.resource.is_volatile;
+  plan.ops.push_back(erase_op(call.resource, *item, doc));
   plan.removed = true;
   plan.document = std::move(doc);
   return {};

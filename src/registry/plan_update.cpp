@@ -132,6 +132,24 @@ void take_spec_part(Value& doc, const Value& old, std::string_view subresource) 
   doc = std::move(result);
 }
 
+// Ephemeral containers are only ever added (KEP-277).
+void check_ephemeral(const Value& doc, const Value& old, api::FieldErrors& problems) {
+  constexpr std::string_view kField = "ephemeralContainers";
+  for (const Value& was : old["spec"][kField].items()) {
+    const std::string& name = was["name"].as_string();
+    const auto now = doc["spec"][kField].items();
+    const auto at = std::find_if(now.begin(), now.end(),
+                                 [&](const Value& c) { return c["name"] == was["name"]; });
+    if (at == now.end()) {
+      problems.forbidden("spec.ephemeralContainers",
+                         "existing ephemeral containers \"" + name + "\" may not be removed");
+    } else if (!(*at == was)) {
+      problems.forbidden("spec.ephemeralContainers",
+                         "existing ephemeral containers \"" + name + "\" may not be changed");
+    }
+  }
+}
+
 }  // namespace
 
 Result<void> replace(Call& call, const ItemPtr& item, Value doc, Plan& plan) {
@@ -141,7 +159,7 @@ Result<void> replace(Call& call, const ItemPtr& item, Value doc, Plan& plan) {
                     metadata["deletionGracePeriodSeconds"].as_int() != 0;
   if (!metadata["deletionTimestamp"].is_null() && !held) {
     if (strategy.on_erase) strategy.on_erase(call, doc);
-    plan.ops.push_back(erase_op(*item, doc));
+    plan.ops.push_back(erase_op(call.resource, *item, doc));
     plan.removed = true;
   } else {
     plan.ops.push_back(put_op(call.resource, item->key, doc, item->modified));
@@ -164,6 +182,9 @@ Result<void> plan_subresource(Call& call, const ItemPtr& item, Value doc, Plan& 
     if (finalizers.empty()) doc.member("spec").erase("finalizers");
   } else if (sub == "ephemeralcontainers" || sub == "resize") {
     take_spec_part(doc, old, sub);
+    api::FieldErrors problems;
+    if (sub == "ephemeralcontainers") check_ephemeral(doc, old, problems);
+    if (!problems.empty()) return errors::invalid(call.resource, call.target.name, problems);
     if (strategy.generation && own_data_differs(doc, old)) {
       doc.member("metadata").set("generation", old["metadata"]["generation"].as_int() + 1);
     }

@@ -59,6 +59,7 @@ Task<Result<void>> Registry::start(TaskGroup& group) {
   adopt_events(*s.core);
   SKIFF_CO_CHECK(co_await write_bootstrap(s.core.get()));
   group.spawn("event expiry", s.core->expiry.run(&s.store));
+  group.spawn("kubernetes service", keep_kubernetes_service(s.core.get()));
   co_return Result<void>();
 }
 
