@@ -214,6 +214,49 @@ TEST_CASE("a watch list ends its beginning with a bookmark") {
   CHECK(registry::object_of(later)->resource_version() == std::to_string(f.store->revision()));
 }
 
+TEST_CASE("what was compacted is gone, and a page says how to go on") {
+  Fixture f;
+  for (const char* name : {"a", "b", "c"}) {
+    f.run(f.client->create(kMaps, parse(std::string(R"({"metadata":{"name":")") + name + "\"}}"),
+                           {}))
+        .value();
+  }
+  client::ListOptions options;
+  options.limit = 1;
+  const auto page = f.run(f.client->list(kMaps, options)).value();
+  f.create(kMaps, R"({"metadata":{"name":"d"}})").value();
+  REQUIRE(f.run(f.store->compact(f.store->revision())).has_value());
+
+  options.continue_token = page.continue_token;
+  const auto expired = f.run(f.client->list(kMaps, options));
+  REQUIRE(expired.error().code == Code::expired);
+  CHECK(expired.error().message.starts_with("The provided continue parameter is too old"));
+  REQUIRE(expired.error().details->causes.front().reason == "Continue");
+  options.continue_token = expired.error().details->causes.front().message;
+  options.limit = 0;
+  const auto rest = f.run(f.client->list(kMaps, options)).value();
+  CHECK(rest.items.size() == 3);  // b, c and the new d: no longer of one moment
+
+  client::ListOptions old;
+  old.resource_version = page.resource_version;
+  CHECK(f.run(f.client->watch(kMaps, old)).error().code == Code::expired);
+  old.resource_version_match = "Exact";
+  CHECK(f.run(f.client->list(kMaps, old)).error().code == Code::expired);
+}
+
+TEST_CASE("a generated name that is taken is made again") {
+  Fixture f;
+  const SeededRandom before = f.random;
+  const std::string taken = "x-" + SeededRandom(before).name_suffix(5);
+  f.create(kMaps, R"({"metadata":{"name":")" + taken + "\"}}").value();
+  f.random = before;
+  const auto made = f.create(kMaps, R"({"metadata":{"generateName":"x-"},"data":{"k":"v"}})");
+  REQUIRE(made.has_value());
+  CHECK((*made)->name() != taken);
+  CHECK((*made)->name().starts_with("x-"));
+  CHECK((**made)["data"]["k"].as_string() == "v");
+}
+
 TEST_CASE("bindings in one batch") {
   Fixture f;
   f.create({"", "v1", "serviceaccounts", "default", "", ""}, R"({"metadata":{"name":"default"}})")
