@@ -3,6 +3,51 @@
 #include "steps.hpp"
 
 namespace skiff::runtime {
+namespace {
+
+struct StepWords {
+  Step step;
+  std::string_view words;
+};
+constexpr StepWords step_words[] = {
+    {Step::join_cgroup, "joining the control group"},
+    {Step::unshare, "making namespaces"},
+    {Step::join_namespace, "joining the namespace"},
+    {Step::propagation, "setting mount propagation of"},
+    {Step::open_bind, "opening the mount source"},
+    {Step::root_overlay, "mounting the root file system at"},
+    {Step::root_layers, "mounting the root file system at"},
+    {Step::root_directory, "using the root directory"},
+    {Step::pivot, "entering the root file system"},
+    {Step::mount, "mounting"},
+    {Step::place_bind, "mounting at"},
+    {Step::node, "making the device"},
+    {Step::symlink, "making the symbolic link"},
+    {Step::mask, "masking"},
+    {Step::read_only_path, "making read-only"},
+    {Step::read_only_root, "making the root file system read-only"},
+    {Step::write, "writing"},
+    {Step::hostname, "setting the host name"},
+    {Step::rlimit, "setting a resource limit"},
+    {Step::oom_score_adj, "setting oom_score_adj"},
+    {Step::terminal, "making a terminal"},
+    {Step::umask, "setting the umask"},
+    {Step::directory, "changing to the working directory"},
+    {Step::credentials, "changing user and groups"},
+    {Step::capabilities, "setting capabilities"},
+    {Step::no_new_privileges, "setting no_new_privs"},
+    {Step::seccomp, "loading the seccomp filter"},
+    {Step::loopback, "bringing up the loopback interface"},
+    {Step::pin, "pinning the namespace"},
+    {Step::stdio_owner, "changing the owner of standard streams"},
+    {Step::exec, "exec"},
+    {Step::join_root, "joining the container's namespaces"},
+    {Step::session, "making a session"},
+    {Step::make_directory, "making the directory"},
+    {Step::tmpfs_root, "making an empty root file system"},
+};
+
+}  // namespace
 
 namespace protocol {
 namespace {
@@ -68,76 +113,8 @@ Parse parse(std::string_view input, Message& out, std::size_t& used) noexcept {
 }  // namespace protocol
 
 std::string_view describe(Step step) noexcept {
-  switch (step) {
-    case Step::join_cgroup:
-      return "joining the control group";
-    case Step::unshare:
-      return "making namespaces";
-    case Step::join_namespace:
-      return "joining the namespace";
-    case Step::propagation:
-      return "setting mount propagation of";
-    case Step::open_bind:
-      return "opening the mount source";
-    case Step::root_overlay:
-    case Step::root_layers:
-      return "mounting the root file system at";
-    case Step::root_directory:
-      return "using the root directory";
-    case Step::pivot:
-      return "entering the root file system";
-    case Step::mount:
-      return "mounting";
-    case Step::place_bind:
-      return "mounting at";
-    case Step::node:
-      return "making the device";
-    case Step::symlink:
-      return "making the symbolic link";
-    case Step::mask:
-      return "masking";
-    case Step::read_only_path:
-      return "making read-only";
-    case Step::read_only_root:
-      return "making the root file system read-only";
-    case Step::write:
-      return "writing";
-    case Step::hostname:
-      return "setting the host name";
-    case Step::rlimit:
-      return "setting a resource limit";
-    case Step::oom_score_adj:
-      return "setting oom_score_adj";
-    case Step::terminal:
-      return "making a terminal";
-    case Step::umask:
-      return "setting the umask";
-    case Step::directory:
-      return "changing to the working directory";
-    case Step::credentials:
-      return "changing user and groups";
-    case Step::capabilities:
-      return "setting capabilities";
-    case Step::no_new_privileges:
-      return "setting no_new_privs";
-    case Step::seccomp:
-      return "loading the seccomp filter";
-    case Step::loopback:
-      return "bringing up the loopback interface";
-    case Step::pin:
-      return "pinning the namespace";
-    case Step::stdio_owner:
-      return "changing the owner of standard streams";
-    case Step::exec:
-      return "exec";
-    case Step::join_root:
-      return "joining the container's namespaces";
-    case Step::session:
-      return "making a session";
-    case Step::make_directory:
-      return "making the directory";
-    case Step::tmpfs_root:
-      return "making an empty root file system";
+  for (const auto& known : step_words) {
+    if (known.step == step) return known.words;
   }
   return "an unknown step: this shim is older than skiff; recreate the pod. Step";
 }

@@ -143,11 +143,11 @@ void RuntimeFixture::must(Task<Result<void>> task) {
 }
 
 void RuntimeFixture::wait_for(std::function<bool()> condition, const char* what) {
-  auto waiting = [](Clock* clock, std::function<bool()> c) -> Task<bool> {
-    for (int i = 0; i < 1000 && !c(); ++i) co_await clock->sleep_for(10ms);
-    co_return c();
-  };
-  if (!run(waiting(&clock_, std::move(condition)))) FAIL("waited in vain for " << what);
+  for (int i = 0; i < 1000; ++i) {
+    if (condition()) return;
+    run(clock_.sleep_for(10ms));
+  }
+  FAIL("waited in vain for " << what);
 }
 
 runtime::SandboxConfig RuntimeFixture::sandbox_config(const std::string& name) const {

@@ -250,15 +250,9 @@ TEST_CASE("pods may share the host's namespaces or one of their own") {
     std::string script = "test -d /proc/" + std::to_string(::getpid()) + " && echo seen";
     CHECK(f.sh(pod, script) == "seen\n");
     // What it leaves running dies with it, though no namespace does.
-    f.sh(pod, "sleep 8888 & echo started");
-    f.wait_for(
-        [] {
-          return test::processes_matching(std::string("sleep\0"
-                                                      "8888",
-                                                      10))
-              .empty();
-        },
-        "leftovers");
+    std::string nap = std::to_string(100'000 + ::getpid());
+    CHECK(f.sh(pod, "sleep " + nap + " & echo started") == "started\n");
+    f.wait_for([&] { return test::processes_matching(nap).empty(); }, "leftovers to be ended");
   }
 }
 

@@ -114,7 +114,9 @@ TEST_CASE("a dead shim takes its pod down, and nothing else") {
   RuntimeFixture f;
   std::string pod = f.sandbox();
   std::string other = f.must(f.runtime().run_sandbox(f.sandbox_config("other")));
-  std::string id = f.start(pod, f.shell("sleep 6666; true"));
+  // Found by its command line; other runs of this test have their own.
+  std::string nap = "sleep " + std::to_string(100'000 + ::getpid());
+  std::string id = f.start(pod, f.shell(nap + "; true"));
   std::string bystander = f.start(other, f.shell("sleep 1000"));
   int shim = f.runtime().sandbox_status(pod)->shim_pid;
   SECTION("while skiff looks on") {

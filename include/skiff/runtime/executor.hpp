@@ -1,8 +1,8 @@
 // Who turns an OCI bundle into a process. The built-in executor needs no other program; the
 // interface is where an OCI runtime on disk could take its place per RuntimeClass.
 //
-// An OciExecutor starts nothing itself: it compiles a bundle into a LaunchPlan, a list of steps that
-// the pod's shim carries out in the container's first process. So the shim stays small, and
+// An OciExecutor starts nothing itself: it compiles a bundle into a LaunchPlan, a list of steps
+// that the pod's shim carries out in the container's first process. So the shim stays small, and
 // everything expensive (JSON, libseccomp) happens in skiff.
 #pragma once
 
