@@ -76,7 +76,9 @@ struct Loop {
   }
 
   void failed(const api::NamespacedName& key, const Error& error) {
-    const auto level = error.code == Code::conflict ? log::Level::debug : log::Level::warn;
+    // Lost races: the caches will show what happened.
+    const bool routine = error.code == Code::conflict || error.code == Code::not_found;
+    const auto level = routine ? log::Level::debug : log::Level::warn;
     if (log::enabled(level)) {
       log::write(level, "client", "reconcile failed, trying again",
                  {{"reconciler", reconciler->name()}, {"key", key.to_string()}, {"why", error}});
