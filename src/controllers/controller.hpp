@@ -72,6 +72,7 @@ std::unique_ptr<Controller> make_endpoint_slice_mirroring(Context context, const
 std::unique_ptr<Controller> make_garbage_collector(Context context, const Options& options);
 std::unique_ptr<Controller> make_node_lifecycle(Context context, const Options& options);
 std::unique_ptr<Controller> make_taint_eviction(Context context, const Options& options);
+std::unique_ptr<Controller> make_disruption(Context context, const Options& options);
 std::unique_ptr<Controller> make_pod_cleanup(Context context, const Options& options);
 
 }  // namespace skiff::controllers

@@ -15,6 +15,7 @@ struct Known {
 // Sorted by name.
 constexpr Known kControllers[] = {
     {"deployment", make_deployment},
+    {"disruption", make_disruption},
     {"endpoints", make_endpoints},
     {"endpointslice", make_endpoint_slice},
     {"endpointslicemirroring", make_endpoint_slice_mirroring},
