@@ -72,6 +72,11 @@ def creates(cluster, connections=64, seconds=10):
     return rate, p99, int(bad.group(1)) if bad else 0
 
 
+def keys(cluster):
+    text = cluster.kubectl("get", "--raw=/metrics").stdout
+    return int(float(re.search(r"^skiff_store_keys (\S+)", text, re.M).group(1)))
+
+
 def fsyncs_per_second(directory, seconds=2):
     path = directory / "fsync"
     fd = os.open(path, os.O_CREAT | os.O_WRONLY, 0o600)
@@ -115,9 +120,11 @@ def main():
         print(f"a shim resident, largest of {len(shims)}   {max(shims):8.2f} MB    (goal 2)")
         print(f"idle CPU over {IDLE_SECONDS} s             {share:8.2f} %     (goal 0.2)")
         print(f"idle writes                     {per_hour:8.0f} KB/h  (goal 50)")
+        before = keys(cluster)
         rate, p99, bad = creates(cluster)
+        made = keys(cluster) - before
         fsyncs = fsyncs_per_second(cluster.data)
-        print(f"durable creates, 64 connections {rate:8.0f} /s    (goal 5000), p99 {p99:.1f} ms (goal 50), {bad} refused")
+        print(f"durable creates, 64 connections {rate:8.0f} /s    (goal 5000), p99 {p99:.1f} ms (goal 50), {bad} refused, {made} new keys")
         print(f"  beside them: one bare fdatasync after another {fsyncs:.0f}/s; ratio {rate / fsyncs:.2f}")
     finally:
         cluster.remove()
