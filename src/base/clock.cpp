@@ -21,12 +21,13 @@ Task<void> RealClock::sleep_until(TimePoint when) {
 VirtualClock::VirtualClock(WallTime start) : start_(start) {}
 
 WallTime VirtualClock::wall() const noexcept {
-  return start_ + std::chrono::duration_cast<std::chrono::microseconds>(now_.time_since_epoch() +
-                                                                        skew_);
+  return start_ +
+         std::chrono::duration_cast<std::chrono::microseconds>(now_.time_since_epoch() + skew_);
 }
 
 Task<void> VirtualClock::sleep_until(TimePoint when) {
-  asio::steady_timer timer(co_await asio::this_coro::executor, asio::steady_timer::time_point::max());
+  asio::steady_timer timer(co_await asio::this_coro::executor,
+                           asio::steady_timer::time_point::max());
   const auto key = std::pair(when, next_++);
   sleepers_.emplace(key, &timer);
   struct Guard {

@@ -40,10 +40,14 @@ void append_value(std::string& line, std::string_view value) {
 
 std::string_view name_of(Level level) {
   switch (level) {
-    case Level::debug: return "DEBUG";
-    case Level::info: return "INFO ";
-    case Level::warn: return "WARN ";
-    default: return "ERROR";
+    case Level::debug:
+      return "DEBUG";
+    case Level::info:
+      return "INFO ";
+    case Level::warn:
+      return "WARN ";
+    default:
+      return "ERROR";
   }
 }
 
@@ -91,7 +95,8 @@ void write(Level level, std::string_view room, std::string_view message, Fields 
     return;
   }
   line += '\n';
-  // One write per line, so that lines of several processes do not mix. A closed stderr is no reason to fail.
+  // One write per line, so that lines of several processes do not mix. A closed stderr is no reason
+  // to fail.
   [[maybe_unused]] const auto n = ::write(STDERR_FILENO, line.data(), line.size());
 }
 

@@ -81,11 +81,11 @@ void Histogram::render(std::string& out, std::string_view name, std::string_view
 Registry::Child& Registry::child(std::string name, std::string help, Type type,
                                  std::vector<std::string> label_names, LabelValues values) {
   const auto it = families_.find(name);
-  Family& family = it != families_.end()
-                       ? it->second
-                       : families_
-                             .emplace(std::move(name), Family{type, std::move(help), label_names, {}})
-                             .first->second;
+  Family& family =
+      it != families_.end()
+          ? it->second
+          : families_.emplace(std::move(name), Family{type, std::move(help), label_names, {}})
+                .first->second;
   SKIFF_ASSERT(family.type == type && family.label_names == label_names &&
                    values.size() == label_names.size(),
                "a metric was registered twice with different types or labels");
@@ -104,8 +104,8 @@ Counter& Registry::counter(std::string name, std::string help, std::vector<std::
 Gauge& Registry::gauge(std::string name, std::string help, std::vector<std::string> label_names,
                        LabelValues values) {
   const std::scoped_lock lock(mutex_);
-  Child& c =
-      child(std::move(name), std::move(help), Type::gauge, std::move(label_names), std::move(values));
+  Child& c = child(std::move(name), std::move(help), Type::gauge, std::move(label_names),
+                   std::move(values));
   if (!c.gauge) c.gauge = std::make_unique<Gauge>();
   return *c.gauge;
 }

@@ -15,23 +15,40 @@ void throw_exception_from_error(const Error& error, const boost::source_location
 
 std::string_view name_of(Code code) noexcept {
   switch (code) {
-    case Code::bad_request: return "bad_request";
-    case Code::unauthorized: return "unauthorized";
-    case Code::forbidden: return "forbidden";
-    case Code::not_found: return "not_found";
-    case Code::method_not_allowed: return "method_not_allowed";
-    case Code::not_acceptable: return "not_acceptable";
-    case Code::already_exists: return "already_exists";
-    case Code::conflict: return "conflict";
-    case Code::expired: return "expired";
-    case Code::too_large: return "too_large";
-    case Code::unsupported_media: return "unsupported_media";
-    case Code::invalid: return "invalid";
-    case Code::too_many_requests: return "too_many_requests";
-    case Code::internal: return "internal";
-    case Code::unavailable: return "unavailable";
-    case Code::timeout: return "timeout";
-    case Code::canceled: return "canceled";
+    case Code::bad_request:
+      return "bad_request";
+    case Code::unauthorized:
+      return "unauthorized";
+    case Code::forbidden:
+      return "forbidden";
+    case Code::not_found:
+      return "not_found";
+    case Code::method_not_allowed:
+      return "method_not_allowed";
+    case Code::not_acceptable:
+      return "not_acceptable";
+    case Code::already_exists:
+      return "already_exists";
+    case Code::conflict:
+      return "conflict";
+    case Code::expired:
+      return "expired";
+    case Code::too_large:
+      return "too_large";
+    case Code::unsupported_media:
+      return "unsupported_media";
+    case Code::invalid:
+      return "invalid";
+    case Code::too_many_requests:
+      return "too_many_requests";
+    case Code::internal:
+      return "internal";
+    case Code::unavailable:
+      return "unavailable";
+    case Code::timeout:
+      return "timeout";
+    case Code::canceled:
+      return "canceled";
   }
   return "internal";
 }
@@ -44,14 +61,25 @@ Error annotate(Error error, std::string_view prefix) {
 Error errno_error(int number, std::string_view what) {
   Code code = Code::internal;
   switch (number) {
-    case ENOENT: code = Code::not_found; break;
-    case EEXIST: code = Code::already_exists; break;
+    case ENOENT:
+      code = Code::not_found;
+      break;
+    case EEXIST:
+      code = Code::already_exists;
+      break;
     case EACCES:
-    case EPERM: code = Code::forbidden; break;
+    case EPERM:
+      code = Code::forbidden;
+      break;
     case ENOSPC:
-    case EDQUOT: code = Code::unavailable; break;
-    case ETIMEDOUT: code = Code::timeout; break;
-    default: break;
+    case EDQUOT:
+      code = Code::unavailable;
+      break;
+    case ETIMEDOUT:
+      code = Code::timeout;
+      break;
+    default:
+      break;
   }
   char buffer[128];
   const char* text = ::strerror_r(number, buffer, sizeof buffer);

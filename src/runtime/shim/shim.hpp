@@ -177,7 +177,7 @@ struct Launch {
   std::string cgroup_directory;
   std::string pid_namespace;
   std::string_view steps;
-  int root = -1;  // pidfd of the container that is entered
+  int root = -1;                // pidfd of the container that is entered
   int stdio[3] = {-1, -1, -1};  // -1: /dev/null
 };
 

@@ -30,9 +30,9 @@ inline PodInfoPtr pod(const std::string& name, const std::string& spec = "{}",
   return std::make_shared<const PodInfo>(api::Object::make(pod_value(name, spec, labels, node)));
 }
 
-inline api::Value node_value(const std::string& name, const std::string& labels = "{}",
-                             const std::string& spec = "{}",
-                             const std::string& allocatable = "{cpu: '2', memory: 4Gi, pods: '10'}") {
+inline api::Value node_value(
+    const std::string& name, const std::string& labels = "{}", const std::string& spec = "{}",
+    const std::string& allocatable = "{cpu: '2', memory: 4Gi, pods: '10'}") {
   api::Value node = api::Value::object({{"apiVersion", "v1"}, {"kind", "Node"}});
   node.member("metadata").set("name", name);
   node.member("metadata").set("labels", api::parse_yaml(labels).value());
