@@ -58,8 +58,13 @@ Result<void> make_directories(const std::string& path, unsigned mode) {
 }
 
 Result<void> remove_all(const std::string& path) {
+  // A file that somebody else removes, or makes, meanwhile stops the walk: once more, then.
   std::error_code ec;
-  fs::remove_all(path, ec);
+  constexpr int attempts = 3;
+  for (int i = 0; i < attempts; ++i) {
+    fs::remove_all(path, ec);
+    if (!ec) break;
+  }
   if (ec) return errno_error(ec.value(), "removing " + path);
   return {};
 }

@@ -123,9 +123,8 @@ Fd listen_in(const std::string& directory, std::string& error) {
   (void)!::write(ready.get(), "1", 1);
   ready.reset();
   ::chdir("/") < 0 ? ::_exit(1) : void();
-  shim::Shim shim(std::move(listener), std::move(signals), pause);
+  shim::Shim shim(std::move(listener), std::move(signals), pause, directory);
   shim.run();
-  ::unlink((directory + "/shim.sock").c_str());
   ::_exit(0);
 }
 
@@ -158,8 +157,8 @@ int shim_main(int argc, char** argv) {
   if (pid < 0) return complain(with_errno("fork"));
   if (pid == 0) {
     near.reset();
+    const bool share_pid = m.number(protocol::Tag::flags) != 0;
     std::string().swap(plan);
-    bool share_pid = m.number(protocol::Tag::flags) != 0;
     be_shim(std::move(listener), directory, share_pid, std::move(far));
   }
   far.reset();

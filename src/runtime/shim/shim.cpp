@@ -27,10 +27,11 @@ constexpr std::size_t max_clients = 16;
 
 }  // namespace
 
-Shim::Shim(Fd listener, Fd signals, pid_t pause) noexcept
+Shim::Shim(Fd listener, Fd signals, pid_t pause, std::string directory) noexcept
     : listener_(std::move(listener)),
       signals_(std::move(signals)),
       pause_(pause),
+      directory_(std::move(directory)),
       on_connect_(*this),
       on_signal_(*this),
       abandoned_at_(monotonic_nanoseconds() + abandoned_after) {
@@ -259,6 +260,8 @@ bool Shim::finished_shutdown() {
     ::kill(pause_, SIGKILL);
     ::waitpid(std::exchange(pause_, 0), nullptr, 0);
   }
+  // Before the answer: from then on the directory is skiff's to remove.
+  ::unlink((directory_ + "/shim.sock").c_str());
   if (shutdown_client_) {
     ::fcntl(shutdown_client_->fd(), F_SETFL, 0);  // the last words are waited for
     shutdown_client_->ok(shutdown_request_);

@@ -183,7 +183,7 @@ struct Launch {
 
 class Shim {
  public:
-  Shim(Fd listener, Fd signals, pid_t pause) noexcept;
+  Shim(Fd listener, Fd signals, pid_t pause, std::string directory) noexcept;
   // Until shut down.
   void run();
 
@@ -240,6 +240,7 @@ class Shim {
   Fd listener_;
   Fd signals_;
   pid_t pause_;
+  std::string directory_;
   Listener on_connect_;
   Signals on_signal_;
   std::list<Container> containers_;
