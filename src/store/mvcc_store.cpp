@@ -120,6 +120,24 @@ Result<Page> MvccStore::range(const Range& range, std::size_t limit, Revision at
   return page;
 }
 
+Task<Result<ItemPtr>> MvccStore::get_at(std::string key, Revision at) { co_return get(key, at); }
+
+Task<Result<Page>> MvccStore::range_at(Range range, std::size_t limit, Revision at) {
+  co_return this->range(range, limit, at);
+}
+
+Task<Result<std::vector<Record>>> MvccStore::history(Range range, Revision after, Revision until,
+                                                     std::size_t limit) {
+  co_return co_await log_->history(std::move(range), after, until, limit);
+}
+
+Task<Result<Revision>> MvccStore::barrier() { co_return revision_; }
+
+Task<void> MvccStore::decider_changed() {
+  Signal never(env_.executor);
+  co_await never.wait();
+}
+
 const Slot* MvccStore::newest(std::string_view key) const {
   if (!pending_.empty()) {
     const auto it = pending_.find(key);
@@ -173,7 +191,14 @@ Result<ItemPtr> MvccStore::accept(Op&& op, Batch& batch) {
   const bool keep_attributes = erase && op.attributes.empty();
   item->attributes = keep_attributes ? before->attributes : std::move(op.attributes);
   batch.bytes += item->value.size() + item->key.size();
-  batch.records->push_back({item, before != nullptr ? before->modified : 0, erase, op.is_volatile});
+  Record record;
+  record.item = item;
+  record.previous = before != nullptr ? before->modified : 0;
+  record.erase = erase;
+  record.is_volatile = op.is_volatile;
+  record.time = env_.clock->wall();
+  record.author = std::move(op.author);
+  batch.records->push_back(std::move(record));
   pending_.erase(item->key);  // its node holds a view of the older item's key
   pending_.emplace(item->key, Slot{item, erase});
   return ItemPtr(std::move(item));

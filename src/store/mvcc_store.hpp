@@ -41,7 +41,15 @@ class MvccStore final : public Store {
   Task<Result<void>> replay();
 
   Revision revision() const override { return revision_; }
-  Revision compacted() const override { return compacted_; }
+  Revision compacted() const override { return std::min(compacted_, log_->compacted()); }
+  Revision window() const override { return compacted_; }
+  Task<Result<ItemPtr>> get_at(std::string key, Revision at) override;
+  Task<Result<Page>> range_at(Range range, std::size_t limit, Revision at) override;
+  Task<Result<std::vector<Record>>> history(Range range, Revision after, Revision until,
+                                            std::size_t limit) override;
+  Task<Result<Revision>> barrier() override;
+  Decider decider() const override { return log_->decider(); }
+  Task<void> decider_changed() override;
   Result<ItemPtr> get(std::string_view key, Revision at) const override;
   Result<Page> range(const Range& range, std::size_t limit, Revision at) const override;
   Task<std::vector<Result<ItemPtr>>> commit(std::vector<Op> ops) override;

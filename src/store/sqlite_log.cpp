@@ -48,6 +48,15 @@ class SqliteLog final : public Log {
     co_return co_await run(std::move(job));
   }
 
+  Task<Result<std::vector<Record>>> history(Range, Revision, Revision, std::size_t) override {
+    co_return Error{Code::expired, "not kept"};
+  }
+  Task<Result<std::vector<Record>>> state(Range, Revision, std::size_t) override {
+    co_return Error{Code::expired, "not kept"};
+  }
+  Revision compacted() const override { return std::numeric_limits<Revision>::max(); }
+  Task<Result<void>> sync() override { co_return Result<void>(); }
+
   Task<Result<void>> compact(Revision revision) override {
     auto is_due = [file = file_.get(), revision] { return file->compact_due(revision); };
     bool more = co_await run(std::move(is_due));

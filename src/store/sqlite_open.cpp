@@ -246,7 +246,12 @@ Result<std::vector<Record>> SqliteFile::read(Revision after) {
       return damaged("record " + std::to_string(item->modified) + " does not match its checksum");
     }
     bytes += item->value.size() + item->key.size() + sizeof(Item);
-    records.push_back({std::move(item), previous, (flags & 1U) != 0, (flags & 2U) != 0});
+    Record record;
+    record.item = std::move(item);
+    record.previous = previous;
+    record.erase = (flags & 1U) != 0;
+    record.is_volatile = (flags & 2U) != 0;
+    records.push_back(std::move(record));
   }
   read_.reset();
   if (code != SQLITE_ROW && code != SQLITE_DONE) return error(code, "read");

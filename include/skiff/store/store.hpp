@@ -25,38 +25,6 @@
 
 namespace skiff::store {
 
-inline constexpr std::uint32_t kNoSlot = std::numeric_limits<std::uint32_t>::max();
-
-struct Op {
-  enum class Type : std::uint8_t { put, erase };
-  Type type = Type::put;
-  std::string key;
-  // put: the new value. erase: the last state that watchers are shown (may be empty: the previous
-  // one).
-  std::string value;
-  // Where in `value` the store writes the revision, in decimal, when it commits: the caller leaves
-  // a gap of zero width at this offset. So a value can hold its own revision
-  // (metadata.resourceVersion) and still be encoded once.
-  std::uint32_t revision_slot = kNoSlot;
-  // Compare-and-swap: the modified revision the key must have now; 0: it must not exist; empty:
-  // any. Refusals: already_exists when it should not exist, conflict when it has another revision,
-  // not_found when it should exist and does not (so too for an erase without expectation).
-  std::optional<Revision> expect;
-  Attributes attributes;
-  // Logged lazily and dropped when superseded: may be lost in a crash (Lease, Event). Within a
-  // process it behaves as any other.
-  bool is_volatile = false;
-};
-
-// Keys in [begin, end). An empty end means to the last key.
-struct Range {
-  std::string begin;
-  std::string end;
-  static Range prefix(std::string_view p);  // every key that starts with p
-  static Range key(std::string_view k);     // that key alone
-  bool contains(std::string_view k) const;
-};
-
 struct Page {
   std::vector<ItemPtr> items;  // in key order
   Revision revision = 0;       // the revision that was read
@@ -117,12 +85,30 @@ class Store {
   virtual ~Store() = default;
 
   virtual Revision revision() const = 0;   // newest durable revision
-  virtual Revision compacted() const = 0;  // oldest readable revision
+  virtual Revision compacted() const = 0;  // oldest revision that get_at and range_at can read
+  // Oldest revision in memory: get, range and watch read from here on. Never below compacted().
+  virtual Revision window() const = 0;
 
-  // Newest version, or the one at revision `at`. not_found; expired when `at` was compacted;
-  // bad_request when in the future.
+  // Newest version, or the one at revision `at`. not_found; expired when `at` is older than
+  // window(); bad_request when in the future.
   virtual Result<ItemPtr> get(std::string_view key, Revision at = 0) const = 0;
   virtual Result<Page> range(const Range& range, std::size_t limit = 0, Revision at = 0) const = 0;
+
+  // The same at any retained revision: from memory where possible, else from the log's history.
+  // expired when `at` is older than compacted().
+  virtual Task<Result<ItemPtr>> get_at(std::string key, Revision at) = 0;
+  virtual Task<Result<Page>> range_at(Range range, std::size_t limit, Revision at) = 0;
+  // What was committed to `range` after `after` and up to `until`, oldest first: with who and when.
+  // The oldest `limit` of them (0: all). expired when `after` is older than compacted().
+  virtual Task<Result<std::vector<Record>>> history(Range range, Revision after, Revision until,
+                                                    std::size_t limit) = 0;
+
+  // Several servers: resolves once this store shows everything that was acknowledged anywhere
+  // before the call (a linearizable read follows). Alone: at once. unavailable without a quorum.
+  virtual Task<Result<Revision>> barrier() = 0;
+  // Where Ops are decided now, and waiting for that to change. Alone: Decider::here, for ever.
+  virtual Decider decider() const = 0;
+  virtual Task<void> decider_changed() = 0;
 
   // Each Op is checked against all accepted before it (durable or on their way), gets its own
   // verdict and revision, and all are made durable by one append. A refused Op (conflict,

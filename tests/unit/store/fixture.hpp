@@ -37,6 +37,14 @@ class FakeLog final : public Log {
     if (control_->failure) co_return *control_->failure;
     co_return Result<void>();
   }
+  Task<Result<std::vector<Record>>> history(Range, Revision, Revision, std::size_t) override {
+    co_return Error{Code::expired, "not kept"};
+  }
+  Task<Result<std::vector<Record>>> state(Range, Revision, std::size_t) override {
+    co_return Error{Code::expired, "not kept"};
+  }
+  Revision compacted() const override { return std::numeric_limits<Revision>::max(); }
+  Task<Result<void>> sync() override { co_return Result<void>(); }
   Task<Result<void>> compact(Revision) override { co_return Result<void>(); }
   Task<Result<void>> close() override { co_return Result<void>(); }
 
