@@ -1,6 +1,7 @@
 #include "server.hpp"
 
 #include <ifaddrs.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
@@ -14,6 +15,7 @@
 #include "skiff/apiserver/apiserver.hpp"
 #include "skiff/controllers/controllers.hpp"
 #include "skiff/kubelet/kubelet.hpp"
+#include "skiff/linux/system.hpp"
 #include "skiff/proxy/proxy.hpp"
 #include "skiff/registry/direct_client.hpp"
 #include "skiff/scheduler/scheduler.hpp"
@@ -263,6 +265,7 @@ class Server {
     if (scheduler_) scheduler_->start(parts_);
     if (proxy_) proxy_->start(parts_);
     if (kubelet_) SKIFF_CO_CHECK(co_await kubelet_->start(parts_));
+    parts_.spawn("slim down", slim_down());
     co_return Result<void>();
   }
 
@@ -358,6 +361,14 @@ class Server {
     const std::string base = ::geteuid() == 0 ? "/run/skiff" : options_.data_dir + "/run";
     if (options_.data_dir == default_data_dir()) return base;
     return base + "-" + pki::sha256_hex(options_.data_dir).substr(0, 8);
+  }
+
+  // Starting reads most of the program and builds what is thrown away again; an idle server holds
+  // neither.
+  Task<void> slim_down() {
+    co_await clock_.sleep_for(5s);
+    ::malloc_trim(0);
+    sys::forget_program_pages();
   }
 
   Task<void> wait_for_signal() {

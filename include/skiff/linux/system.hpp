@@ -125,6 +125,11 @@ std::string signal_name(int number);
 Result<pid_t> spawn_self(const std::vector<std::string>& argv, const int (&stdio)[3],
                          const std::string& cgroup = "");
 
+// Forgets the clean pages of the running program, code and constants: what was read once, while
+// starting, counts as resident for as long as the process lives. What is still needed comes back
+// from the page cache by itself, at a microsecond or so a page. Thread-safe.
+void forget_program_pages() noexcept;
+
 // Whether overlayfs takes directories below `directory` as its layers: mounts one for a moment, in
 // a child's own mount namespace.
 Result<void> probe_overlay(const std::string& directory);

@@ -104,6 +104,7 @@ void Shim::child(const Launch& launch, int report) {
 
 void Shim::start(Client& client, const Message& m) {
   std::string id(m.text(Tag::container));
+  loop_.used_much();
   if (shutting_down_) return client.fail(m.request, "the sandbox is being stopped");
   if (id.empty() || find(id)) return client.fail(m.request, "the container was started before");
   containers_.emplace_back();

@@ -6,9 +6,14 @@
 #include <ctime>
 
 #include "shim.hpp"
+#include "skiff/linux/system.hpp"
 
 namespace skiff::runtime::shim {
 namespace {
+
+// How long nothing must have happened before the program's pages are given back: starting a
+// container reads code all over a large program, and waiting needs little of it.
+constexpr int quiet_milliseconds = 500;
 
 std::int64_t read_clock(clockid_t id) noexcept {
   timespec t{};
@@ -45,15 +50,20 @@ void Loop::change(int fd, Watcher& watcher, bool writable) {
 void Loop::forget(int fd) { ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr); }
 
 void Loop::turn(std::int64_t deadline) {
-  int timeout = -1;
+  int timeout = bulky_ ? quiet_milliseconds : -1;
   if (deadline > 0) {
     std::int64_t wait = deadline - monotonic_nanoseconds();
-    timeout = wait <= 0 ? 0 : static_cast<int>(wait / 1'000'000 + 1);
+    int until = wait <= 0 ? 0 : static_cast<int>(wait / 1'000'000 + 1);
+    if (timeout < 0 || until < timeout) timeout = until;
   }
   // One at a time: a handler may destroy other watchers.
   epoll_event event{};
-  if (::epoll_wait(epoll_.get(), &event, 1, timeout) == 1) {
+  const int events = ::epoll_wait(epoll_.get(), &event, 1, timeout);
+  if (events == 1) {
     static_cast<Watcher*>(event.data.ptr)->ready();
+  } else if (events == 0 && bulky_ && timeout == quiet_milliseconds) {
+    bulky_ = false;
+    sys::forget_program_pages();
   }
 }
 

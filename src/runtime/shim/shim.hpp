@@ -53,9 +53,12 @@ class Loop {
   void forget(int fd);
   // Waits for one event, at most until `deadline` (monotonic nanoseconds; 0: for ever).
   void turn(std::int64_t deadline);
+  // Much of the program was just used: its pages are given back as soon as nothing happens.
+  void used_much() noexcept { bulky_ = true; }
 
  private:
   Fd epoll_;
+  bool bulky_ = true;  // starting up was
 };
 
 class Shim;
