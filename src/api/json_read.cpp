@@ -446,6 +446,17 @@ bool Reader::hex4(std::uint32_t& unit) {
 
 }  // namespace
 
+bool is_utf8(std::string_view text) noexcept {
+  const char* p = text.data();
+  const char* end = p + text.size();
+  while (p != end) {
+    const std::size_t n = utf8_length(p, end);
+    if (n == 0) return false;
+    p += n;
+  }
+  return true;
+}
+
 Result<Value> parse_json(std::string_view text, ParseLimits limits,
                          std::vector<std::string>* duplicate_fields) {
   if (text.size() > limits.max_bytes) {

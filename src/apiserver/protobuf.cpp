@@ -1,5 +1,7 @@
 #include "protobuf.hpp"
 
+#include <cmath>
+
 #include "skiff/api/object.hpp"
 #include "skiff/base/clock.hpp"
 #include "skiff/pki/keys.hpp"
@@ -104,6 +106,12 @@ Result<Value> timestamp(std::string_view message, bool micro) {
   return Value(micro ? format_micro_time(at) : format_time(at));
 }
 
+// What a JSON document could not hold must not get into one by another road.
+Result<Value> text_value(std::string_view text) {
+  if (!api::is_utf8(text)) return malformed("a string is not UTF-8");
+  return Value(text);
+}
+
 // Go's syntax for durations knows nanoseconds, and nothing smaller is sent.
 Result<Value> duration(std::string_view message) {
   SKIFF_TRY(const Token t, member(message, 1));
@@ -118,7 +126,7 @@ Result<Value> int_or_string(std::string_view message) {
     return Value(static_cast<std::int64_t>(static_cast<std::int32_t>(number.integer)));
   }
   SKIFF_TRY(const Token text, member(message, 3));
-  return Value(text.bytes);
+  return text_value(text.bytes);
 }
 
 Result<Value> list_in_message(std::string_view message) {
@@ -126,7 +134,9 @@ Result<Value> list_in_message(std::string_view message) {
   Reader reader(message);
   while (!reader.done()) {
     SKIFF_TRY(const Token t, reader.next());
-    if (t.number == 1) out.push_back(t.bytes);
+    if (t.number != 1) continue;
+    SKIFF_TRY(Value text, text_value(t.bytes));
+    out.push_back(std::move(text));
   }
   return out;
 }
@@ -163,15 +173,16 @@ Result<Value> read_value(const Field& f, Kind kind, const Token& t, int level) {
     case Kind::number: {
       double d = 0;
       std::memcpy(&d, &t.integer, sizeof d);
+      if (!std::isfinite(d)) return malformed("a number is not finite");
       return Value(d);
     }
     case Kind::string:
-      return Value(t.bytes);
+      return text_value(t.bytes);
     case Kind::bytes:
       return Value(pki::base64_encode(t.bytes));
     case Kind::quantity: {
       SKIFF_TRY(const Token text, member(t.bytes, 1));
-      return Value(text.bytes.empty() ? std::string_view("0") : text.bytes);
+      return text_value(text.bytes.empty() ? std::string_view("0") : text.bytes);
     }
     case Kind::int_or_string:
       return int_or_string(t.bytes);
@@ -212,6 +223,7 @@ Result<void> read_entry(const Field& f, const Token& t, int level, Value& map) {
       SKIFF_TRY(value, read_value(f, f.element_kind, part, level));
     }
   }
+  if (!api::is_utf8(key)) return malformed("a key is not UTF-8");
   map.set(key, std::move(value));
   return {};
 }

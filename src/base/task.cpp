@@ -3,6 +3,7 @@
 #include <boost/asio/associated_executor.hpp>
 #include <boost/asio/async_result.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
+#include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
 #include <boost/asio/multiple_exceptions.hpp>
 #include <boost/asio/post.hpp>
@@ -82,6 +83,7 @@ void TaskGroup::finished(std::list<std::shared_ptr<Entry>>::iterator entry,
       SKIFF_ASSERT(false, "an exception escaped from a task");
     }
   }
+  (*entry)->ended = true;
   entries_.erase(entry);
   if (entries_.empty()) ended_.notify_all();
 }
@@ -89,7 +91,13 @@ void TaskGroup::finished(std::list<std::shared_ptr<Entry>>::iterator entry,
 void TaskGroup::cancel() {
   // Emitting may finish tasks at once, which takes them off the list: walk a copy.
   const std::vector<std::shared_ptr<Entry>> copy(entries_.begin(), entries_.end());
-  for (const auto& entry : copy) entry->signal.emit(asio::cancellation_type::terminal);
+  for (const auto& entry : copy) {
+    // On the loop this happens at once. From outside it happens when the loop runs, by when the
+    // task may be gone, and co_spawn's handler would reach for what went with it.
+    asio::dispatch(executor_, [entry] {
+      if (!entry->ended) entry->signal.emit(asio::cancellation_type::terminal);
+    });
+  }
 }
 
 Task<void> TaskGroup::join() {

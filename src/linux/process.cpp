@@ -125,6 +125,9 @@ std::string signal_name(int number) {
   for (const auto& known : signal_names) {
     if (known.number == number) return "SIG" + std::string(known.name);
   }
+  if (number >= rt_min && number <= rt_max) {
+    return "SIGRTMIN" + (number == rt_min ? "" : "+" + std::to_string(number - rt_min));
+  }
   return "SIG" + std::to_string(number);
 }
 

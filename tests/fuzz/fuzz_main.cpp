@@ -1,5 +1,6 @@
 // Runs a fuzz target without libFuzzer: its seeds, then mutations of them, all from one number.
 // Stops early after three seconds, so that a slow machine or a sanitizer does not hold up the rest.
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -79,7 +80,24 @@ class Mutator {
   std::vector<std::string> corpus_;
 };
 
+const std::string* current = nullptr;
+
+// A broken promise ends the process: say with what, so that it can be kept as a seed.
+void show_input(int /*signal*/) {
+  std::fputs("the input was: \"", stderr);
+  for (const char c : *current) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte >= 0x7f || c == '"' || c == '\\') {
+      std::fprintf(stderr, "\\x%02x", byte);
+    } else {
+      std::fputc(c, stderr);
+    }
+  }
+  std::fputs("\"\n", stderr);
+}
+
 void run(const std::string& input) {
+  current = &input;
   // An exact copy on the heap, so that a sanitizer sees a read past the end.
   const std::vector<std::uint8_t> bytes(input.begin(), input.end());
   LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
@@ -88,6 +106,7 @@ void run(const std::string& input) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::signal(SIGABRT, show_input);
   std::uint64_t iterations = 200'000;
   if (argc > 1 && std::strtoull(argv[1], nullptr, 10) == 0) {
     for (int i = 1; i < argc; ++i) {

@@ -201,6 +201,8 @@ struct ParseLimits {
 // `spec.template.spec.containers[0].image`.
 Result<Value> parse_json(std::string_view text, ParseLimits limits = {},
                          std::vector<std::string>* duplicate_fields = nullptr);
+// Whether `text` is well-formed UTF-8 (RFC 3629), as every string of a document must be.
+bool is_utf8(std::string_view text) noexcept;
 // YAML as sigs.k8s.io/yaml reads it (YAML 1.1 scalars, anchors, aliases and merge keys; aliases may
 // not blow a document up). Only the first document of a stream. Errors: `yaml: line 3: ...`.
 // `duplicate_fields` receives lines such as `line 3: key "paused" already set in map`.

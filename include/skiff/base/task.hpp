@@ -60,7 +60,8 @@ class TaskGroup {
   // affected.
   void cancel();
 
-  // Returns when no task is left. Not affected by cancel().
+  // Returns when no task is left. Not affected by cancel(); the calling coroutine is deaf to
+  // cancellation from then on.
   Task<void> join();
 
   std::size_t size() const noexcept { return entries_.size(); }
@@ -70,6 +71,7 @@ class TaskGroup {
   struct Entry {
     std::string name;
     asio::cancellation_signal signal;
+    bool ended = false;
   };
   void finished(std::list<std::shared_ptr<Entry>>::iterator entry, std::exception_ptr error);
 

@@ -115,7 +115,7 @@ std::vector<MountEntry> parse_mountinfo(std::string_view text);
 
 // "SIGTERM", "TERM", "15", "SIGRTMIN+3": 0 when it is none.
 int parse_signal(std::string_view text) noexcept;
-// "SIGTERM"; "SIG42" for those without a name.
+// "SIGTERM", "SIGRTMIN+3"; "SIG32" for those without a name.
 std::string signal_name(int number);
 
 // Starts the running executable again as a process of its own session with `argv`, descriptors
