@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What users get wrong: each must be one clear line (or Status) and must cost nothing that was acknowledged."""
 import http.client
+import json
 import os
 import ssl
 import subprocess
@@ -25,8 +26,8 @@ def refused(*flags, data=None):
     return lines[0]
 
 
-def ask(method, path, body=None, kind="application/json", token=TOKEN):
-    connection = http.client.HTTPSConnection("127.0.0.1", 6443, timeout=20, context=ssl._create_unverified_context())
+def ask(method, path, body=None, kind="application/json", token=TOKEN, port=6443):
+    connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=20, context=ssl._create_unverified_context())
     headers = {"Content-Type": kind}
     if token:
         headers["Authorization"] = "Bearer " + token
@@ -102,6 +103,52 @@ def damaged_database():
     check(cluster.json("get", "configmap", "kept")["data"] == {"a": "b"}, "what was acknowledged is there")
 
 
+def full_disk():
+    small = Cluster(flags=["--token", TOKEN, "--disable", "kubelet,proxy", "--https-port", "7443"])
+    disk = small.data / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "none", str(disk)]).returncode != 0:
+        print("SKIP: a small file system cannot be mounted here")
+        return
+    home, small.data, small.kubeconfig = small.data, disk, disk / "kubeconfig"
+    small.tail = lambda: (home / "server.log").read_text(errors="replace")[-2000:]
+    maps = "/api/v1/namespaces/default/configmaps"
+    kept = []
+
+    def create(name, size=50000):
+        body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"a": "x" * size}})
+        status, text = ask("POST", maps, body, port=7443)
+        if status == 201:
+            kept.append(name)
+        return status, text
+
+    def all_there():
+        names = {item["metadata"]["name"] for item in json.loads(ask("GET", maps, port=7443)[1])["items"]}
+        return set(kept) <= names
+
+    try:
+        small.start()
+        check(create("first")[0] == 201, "room at first")
+        free = os.statvfs(disk)
+        (disk / "filler").write_bytes(b"x" * (free.f_bavail * free.f_bsize - (1 << 20)))
+        for i in range(200):
+            status, text = create(f"filling-{i}")
+            if status != 201:
+                break
+        check(status == 503 and "disk is full" in text, f"{status} {text[:300]}")
+        check(all_there(), "reads go on, and show all that was acknowledged")
+        check("store" in ask("GET", "/readyz?verbose", port=7443)[1], "readiness says so")
+        (disk / "filler").unlink()
+        harness.wait_for("writing again", lambda: create(f"again-{len(kept)}")[0] == 201, 10)
+        check(ask("GET", "/readyz", port=7443)[1] == "ok", "ready again")
+        small.kill()
+        small.start()
+        check(all_there(), "after a kill and a restart too")
+    finally:
+        small.remove()
+        subprocess.run(["rm", "-rf", str(home)], check=True)
+
+
 sys.exit(harness.run_steps("bad input", [
-    start, wrong_flags, busy_port_and_locked_data, bad_bodies, bad_archives, damaged_database,
+    start, wrong_flags, busy_port_and_locked_data, bad_bodies, bad_archives, damaged_database, full_disk,
 ], cluster))
