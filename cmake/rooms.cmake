@@ -5,8 +5,8 @@ define_property(GLOBAL PROPERTY SKIFF_ROOMS BRIEF_DOCS "rooms that exist")
 
 function(skiff_room name)
   cmake_parse_arguments(ARG "" "" "ROOMS;LIBS" ${ARGN})
-  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp
-       ${CMAKE_SOURCE_DIR}/src/${name}/*.c)
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cpp)
+  file(GLOB_RECURSE c_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c)
   list(FILTER sources EXCLUDE REGEX "src/app/main\\.cpp$")
   list(FILTER sources EXCLUDE REGEX "/tool/")  # programs that run at build time
   if(NOT sources)
@@ -21,6 +21,12 @@ function(skiff_room name)
       target_link_libraries(skiff_${name} PUBLIC skiff_${room})
     endif()
   endforeach()
+  if(c_sources)
+    # By themselves: the precompiled header is C++.
+    add_library(skiff_${name}_c OBJECT ${c_sources})
+    target_include_directories(skiff_${name}_c PRIVATE ${CMAKE_SOURCE_DIR}/src/${name})
+    target_sources(skiff_${name} PRIVATE $<TARGET_OBJECTS:skiff_${name}_c>)
+  endif()
   if(name STREQUAL "base")
     target_precompile_headers(skiff_base PRIVATE ${CMAKE_SOURCE_DIR}/src/base/pch.hpp)
   else()
