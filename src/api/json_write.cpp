@@ -99,13 +99,19 @@ class Writer {
     const char* end = p + s.size();
     while (p != end) {
       const char* run = p;
-      for (;;) {  // bytes above 127 need no escape
-        p = skip_plain(p, end);
-        if (p == end || static_cast<signed char>(*p) >= 0) break;
-        ++p;
-      }
+      std::size_t sequence = 0;
+      do {  // well-formed UTF-8 needs no escape
+        p = skip_plain(p + sequence, end);
+        sequence = p != end && static_cast<signed char>(*p) < 0 ? utf8_length(p, end) : 0;
+      } while (sequence != 0);
       raw({run, static_cast<std::size_t>(p - run)});
-      if (p != end) escape(*p++);
+      if (p == end) break;
+      if (static_cast<signed char>(*p) < 0) {
+        raw("\\ufffd");  // a message may quote what somebody sent
+        ++p;
+      } else {
+        escape(*p++);
+      }
     }
     put('"');
   }

@@ -168,7 +168,7 @@ Task<Result<void>> GarbageCollector::examine(GraphNode node) {
     co_return Result<void>{};
   }
   if (!live) co_return live.error();
-  const ObjectPtr object = *live;
+  const ObjectPtr& object = *live;
   if (node.foreground) co_return co_await wait_for_dependents(std::move(node));
   SKIFF_CO_TRY(Owners owners, co_await classify(object, resources_[node.resource].namespaced));
   if (!owners.solid.empty()) {

@@ -100,8 +100,8 @@ void Outgoing::consume(std::size_t bytes) noexcept {
   front();
 }
 
-Stream::Stream(Executor executor, int fd, Scratch& scratch)
-    : socket_(std::move(executor), fd), scratch_(scratch) {
+Stream::Stream(const Executor& executor, int fd, Scratch& scratch)
+    : socket_(executor, fd), scratch_(scratch) {
   socket_.native_non_blocking(true);
 }
 

@@ -58,7 +58,7 @@ struct Outgoing {
 class Stream {
  public:
   // Takes over `fd`, which is a connected, non-blocking stream socket.
-  Stream(Executor executor, int fd, Scratch& scratch);
+  Stream(const Executor& executor, int fd, Scratch& scratch);
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
   ~Stream();

@@ -324,7 +324,7 @@ Result<std::vector<RouteEntry>> Route::routes() {
     const auto h = read<rtmsg>(m.payload);
     std::uint32_t table = 0;
     auto route = parse_route(h, ByteView(m.payload).subspan(sizeof h), table);
-    if (table == RT_TABLE_MAIN && h.rtm_type == RTN_UNICAST) found.push_back(std::move(route));
+    if (table == RT_TABLE_MAIN && h.rtm_type == RTN_UNICAST) found.push_back(route);
   }
   return found;
 }

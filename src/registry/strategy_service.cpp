@@ -270,7 +270,7 @@ void release_later(Call& call, const Value& old, const Value* kept) {
   static const Value nothing;
   const auto still = (kept ? (*kept)["spec"]["clusterIPs"] : nothing).items();
   for (const Value& ip : old["spec"]["clusterIPs"].items()) {
-    const std::string text = ip.as_string();
+    const std::string& text = ip.as_string();
     if (text == kNone || std::find(still.begin(), still.end(), ip) != still.end()) continue;
     call.reservations.if_committed([&allocator, text] { allocator.release_ip(text); });
   }

@@ -196,6 +196,13 @@ TEST_CASE("JSON is indented") {
 })");
 }
 
+TEST_CASE("bytes that are not UTF-8 are replaced when written") {
+  CHECK(to_json(Value("a\xff b\xc3")) == "\"a\\ufffd b\\ufffd\"");
+  CHECK(to_json(Value("\xed\xa0\x80 \xc3\xa9")) == "\"\\ufffd\\ufffd\\ufffd \xc3\xa9\"");
+  CHECK(is_utf8("\xc3\xa9\n"));
+  CHECK_FALSE(is_utf8("\xc3"));
+}
+
 TEST_CASE("strings longer than the writer's buffer") {
   for (const std::size_t n : {1000U, 1023U, 1024U, 1025U, 4095U, 4096U, 4097U, 20'000U}) {
     const Value v = Value::array({std::string(n, 'x'), std::string(n, '\n'), std::string(n, '"')});
