@@ -23,13 +23,14 @@ constexpr std::size_t kReserve = 64 * 1024;
 constexpr std::size_t kFramingAllowance = 64 * 1024;
 constexpr std::size_t kMaxChunkHeader = 16 * 1024;
 
-// Shorter than any end of a chunked body, "0" and two line ends. Shown less than this after the last
-// chunk's first line, Beast's parser fails an assertion of its own: it waits here instead.
+// The shortest end of a chunked body is "0" and two line ends. Shown less than that twice, Beast's
+// parser fails an assertion of its own: what may become such an end waits here.
 constexpr std::size_t kShortestChunkEnd = 5;
 
 template <class Message>
-bool too_short(const Message& m, std::size_t size) {
-  return m.is_header_done() && !m.is_done() && m.chunked() && size < kShortestChunkEnd;
+bool too_short(const Message& m, std::string_view input) {
+  return m.is_header_done() && !m.is_done() && m.chunked() && input.starts_with('0') &&
+         input.size() < kShortestChunkEnd;
 }
 
 Refusal refusal_of(const ErrorCode& ec) {
@@ -226,7 +227,7 @@ RequestParser::~RequestParser() = default;
 
 ParseStep RequestParser::feed(std::string_view input) {
   RequestMessage& m = *impl_->message;
-  if (too_short(m, input.size())) return {0, ParseStatus::need_more};
+  if (too_short(m, input)) return {0, ParseStatus::need_more};
   const bool in_header = !m.is_header_done();
   const std::size_t body_before = m.request.body.size();
   ErrorCode ec;
@@ -279,7 +280,7 @@ ResponseParser::~ResponseParser() = default;
 
 ParseStep ResponseParser::feed(std::string_view input) {
   ResponseMessage& m = impl_->message;
-  if (too_short(m, input.size())) return {0, ParseStatus::need_more};
+  if (too_short(m, input)) return {0, ParseStatus::need_more};
   ErrorCode ec;
   const std::size_t used = m.put(boost::asio::const_buffer(input.data(), input.size()), ec);
   if (ec && ec != beast::error::need_more) {

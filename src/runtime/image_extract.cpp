@@ -311,7 +311,7 @@ Result<void> Extractor::finish() {
     if (!fd) continue;
     auto result = set_meta(*fd, meta, path);
     ::close(*fd);
-    SKIFF_CHECK(result);
+    if (!result) return result.error();
   }
   directories_.clear();
   return {};

@@ -122,11 +122,11 @@ class StepFields {
   const char* text() noexcept { return view().data(); }
   std::string_view view() noexcept {
     std::uint32_t size = 0;
-    if (!take(sizeof size)) return {"", 0};
+    if (!take(sizeof size)) return "";
     std::memcpy(&size, taken_, sizeof size);
     if (!take(std::size_t{size} + 1) || taken_[size] != '\0') {
       ok_ = false;
-      return {"", 0};
+      return "";
     }
     return {taken_, size};
   }

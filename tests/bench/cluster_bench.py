@@ -12,10 +12,13 @@ import harness  # noqa: E402
 from harness import Cluster, http_get  # noqa: E402,F401
 
 IDLE_SECONDS = int(os.environ.get("IDLE_SECONDS", "60"))
-harness.fetch_kubectl()
-harness.enter_namespace()
 WEB = str(harness.ROOT / "configs" / "examples" / "web.yaml")
 TOKEN = "bench-token"
+
+
+def prepare():
+    harness.fetch_kubectl()
+    harness.enter_namespace()
 
 
 def rss_mb(pid):
@@ -130,4 +133,6 @@ def main():
         cluster.remove()
 
 
-main()
+if __name__ == "__main__":
+    prepare()
+    main()

@@ -1,0 +1,67 @@
+#!/usr/bin/env python3
+"""Watches over HTTPS, measured from outside: what idle ones cost, and how fast one write reaches a thousand."""
+import subprocess
+import sys
+import time
+
+import cluster_bench
+from cluster_bench import TOKEN, creates, keys, rss_mb
+from harness import Cluster, check, wait_for
+
+WATCH = "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=3600"
+
+
+class Watchers:
+    def __init__(self, count, path=WATCH):
+        self.process = subprocess.Popen([sys.argv[1], "6443", TOKEN, path, str(count)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        check(line == f"open {count}\n", f"watches opened: {line}")
+
+    def figures(self):
+        """Seconds from the first event to the last, events, watches that ended."""
+        self.process.stdin.write("?\n")
+        self.process.stdin.flush()
+        seconds, events, ended = self.process.stdout.readline().split()
+        return float(seconds), int(events), int(ended)
+
+    def stop(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def fan_out(cluster, watchers, seconds):
+    """Creates as fast as 64 connections can while `watchers` look on."""
+    load = Watchers(watchers)
+    before = keys(cluster)
+    rate, p99, bad = creates(cluster, seconds=seconds)
+    wait_for("the last event", lambda: load.figures()[1] >= (keys(cluster) - before) * (watchers - load.figures()[2]), 60, 0.5)
+    made = keys(cluster) - before
+    elapsed, events, ended = load.figures()
+    load.stop()
+    print(f"{watchers} watches: {events / elapsed:10.0f} events/s   (goal 200000), {ended} dropped, "
+          f"{made} creates at {rate:.0f}/s, p99 {p99:.1f} ms, {bad} refused")
+
+
+def main():
+    cluster = Cluster(flags=["--token", TOKEN, "--disable", "kubelet,network,proxy"])
+    try:
+        cluster.start()
+        time.sleep(6)
+        rate, p99, _ = creates(cluster, seconds=5)
+        print(f"no watches: creates at {rate:.0f}/s, p99 {p99:.1f} ms")
+        fan_out(cluster, 10, 5)
+        fan_out(cluster, 1000, 10)
+        time.sleep(5)
+        before = rss_mb(cluster.process.pid)
+        load = Watchers(10000, WATCH.replace("configmaps", "secrets"))
+        time.sleep(5)
+        each = (rss_mb(cluster.process.pid) - before) * 1024 / 10000
+        print(f"an idle watch                   {each:8.1f} KB    (goal 20)")
+        load.stop()
+    finally:
+        cluster.remove()
+
+
+cluster_bench.prepare()
+main()
