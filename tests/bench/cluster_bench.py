@@ -55,14 +55,14 @@ def ready_after_exec(cluster):
     raise SystemExit("not ready within 20 s: " + cluster.tail())
 
 
-def creates(cluster, connections=64, seconds=10):
+def creates(cluster, connections=64, seconds=10, prefix="b"):
     script = cluster.data / "create.lua"
     script.write_text(
         'local n, id = 0, 0\nlocal threads = 0\n'
         'function setup(thread) threads = threads + 1; thread:set("id", threads) end\n'
         'request = function()\n  n = n + 1\n'
-        '  local body = string.format(\'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"b-%d-%d"},'
-        '"data":{"a":"%s"}}\', id, n, string.rep("x", 380))\n'
+        '  local body = string.format(\'{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"%s-%d-%d"},'
+        '"data":{"a":"%s"}}\', "' + prefix + '", id, n, string.rep("x", 380))\n'
         '  return wrk.format("POST", "/api/v1/namespaces/default/configmaps", '
         f'{{["Authorization"]="Bearer {TOKEN}", ["Content-Type"]="application/json"}}, body)\nend\n'
         'response = function(status) if status ~= 201 then wrk.thread:stop() end end\n'
