@@ -36,7 +36,7 @@ class Kubelet::Impl {
         runtime_(runtime),
         network_(network),
         objects_(env, client),
-        volumes_(env, client, objects_, options_.root_dir),
+        volumes_(env, client, objects_, options_.root_dir, options_.memory_dir),
         events_(env, client, "kubelet", options_.node_name),
         puller_(env, images, objects_, events_, options_.default_registry),
         statuses_(env, client),
@@ -76,6 +76,8 @@ class Kubelet::Impl {
     co_await worker_tasks_.join();
     co_await objects_.stop();
   }
+
+  Result<void> set_tls(http::TlsServerOptions tls) { return server_.set_tls(std::move(tls)); }
 
  private:
   http::ServerOptions server_options() const {
@@ -214,5 +216,7 @@ Kubelet::~Kubelet() = default;
 Task<Result<void>> Kubelet::start(TaskGroup& group) { return impl_->start(group); }
 
 Task<void> Kubelet::stop() { return impl_->stop(); }
+
+Result<void> Kubelet::set_tls(http::TlsServerOptions tls) { return impl_->set_tls(std::move(tls)); }
 
 }  // namespace skiff::kubelet

@@ -5,7 +5,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <filesystem>
+#include <set>
 
 #include "base64.hpp"
 #include "skiff/api/quantity.hpp"
@@ -121,14 +123,20 @@ bool is_from_api(const std::string& type) {
 
 }  // namespace
 
-Volumes::Volumes(Env env, client::Client& client, ObjectWatches& objects, std::string root)
-    : env_(env), client_(client), objects_(objects), root_(std::move(root)) {}
+Volumes::Volumes(Env env, client::Client& client, ObjectWatches& objects, std::string root,
+                 std::string memory)
+    : env_(env),
+      client_(client),
+      objects_(objects),
+      root_(std::move(root)),
+      memory_(memory.empty() ? root_ : std::move(memory)) {}
 
 std::string Volumes::path_of(const Value& pod, const Value& volume) const {
   const std::string type = type_of(volume);
   if (type == "hostPath") return volume["hostPath"]["path"].as_string();
-  return pod_directory(pod["metadata"]["uid"].as_string()) + "/volumes/" + type + "/" +
-         volume["name"].as_string();
+  const bool in_memory = type == "secret" || type == "projected" || type == "downwardAPI";
+  return (in_memory ? memory_ : root_) + "/pods/" + pod["metadata"]["uid"].as_string() +
+         "/volumes/" + type + "/" + volume["name"].as_string();
 }
 
 Task<Result<void>> Volumes::set_up(ObjectPtr pod, EnvironmentSources sources) {
@@ -292,18 +300,23 @@ void Volumes::forget(const std::string& uid) {
 
 Task<Result<void>> Volumes::tear_down(std::string uid) {
   forget(uid);
-  auto remove = [path = pod_directory(uid)] { return remove_tree(path); };
+  auto remove = [path = pod_directory(uid), memory = memory_ + "/pods/" + uid]() -> Result<void> {
+    SKIFF_CHECK(remove_tree(memory));
+    return remove_tree(path);
+  };
   co_return co_await env_.blocking->run(std::move(remove));
 }
 
 Task<std::vector<std::string>> Volumes::pods_on_disk() {
-  auto list = [path = root_ + "/pods"] {
-    std::vector<std::string> out;
+  auto list = [roots = std::array{root_, memory_}] {
+    std::set<std::string> out;
     std::error_code ec;
-    for (const auto& entry : fs::directory_iterator(path, ec)) {
-      out.push_back(entry.path().filename());
+    for (const std::string& root : roots) {
+      for (const auto& entry : fs::directory_iterator(root + "/pods", ec)) {
+        out.insert(entry.path().filename());
+      }
     }
-    return out;
+    return std::vector<std::string>(out.begin(), out.end());
   };
   co_return co_await env_.blocking->run(std::move(list));
 }

@@ -1,4 +1,7 @@
-// A pod's volumes: directories under ROOT/pods/UID/volumes, filled from the API where need be.
+// A pod's volumes: directories under ROOT/pods/UID/volumes, filled from the API where need be. What
+// may hold secrets and tokens is kept in memory, as upstream does: under MEMORY/pods/UID/volumes, a
+// directory on a tmpfs. (Not a tmpfs of its own per volume: a mount would not be seen by a server
+// that is started again in another mount namespace.)
 //
 // configMap, secret, downwardAPI and projected volumes are written atomically (a new timestamped
 // directory, then one rename of the ..data link), so that a container sees all of a change or
@@ -18,7 +21,9 @@ namespace skiff::kubelet {
 
 class Volumes {
  public:
-  Volumes(Env env, client::Client& client, ObjectWatches& objects, std::string root);
+  // `memory` may be empty: then everything is under `root`.
+  Volumes(Env env, client::Client& client, ObjectWatches& objects, std::string root,
+          std::string memory);
 
   // Makes or refreshes every volume of the pod; idempotent. Errors are worded for a FailedMount
   // event.
@@ -62,6 +67,7 @@ class Volumes {
   client::Client& client_;
   ObjectWatches& objects_;
   std::string root_;
+  std::string memory_;
   std::map<std::string, std::map<std::string, Token>> tokens_;  // pod uid -> audience/path -> token
 };
 

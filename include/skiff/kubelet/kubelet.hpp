@@ -29,6 +29,7 @@ struct Options {
   std::string node_ip;
   std::string pod_cidr;     // written to the Node when it is made
   std::string root_dir;     // DATA_DIR/kubelet: volumes and termination messages
+  std::string memory_dir;   // on a tmpfs: volumes that may hold secrets; "": in root_dir
   std::string log_dir;      // containers' logs: NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log
   std::string cluster_dns;  // address of the DNS service; "" to hand the host's settings to pods
   std::string cluster_domain = "cluster.local";
@@ -58,6 +59,9 @@ class Kubelet {
   Task<Result<void>> start(TaskGroup& group);
   // Closes the port and ends all workers; pods keep running. Call before the group is cancelled.
   Task<void> stop();
+
+  // The node API's certificate was renewed: new connections see this one.
+  Result<void> set_tls(http::TlsServerOptions tls);
 
  private:
   class Impl;

@@ -40,6 +40,7 @@ Options kubelet_options(const std::string& root) {
   options.node_name = "n1";
   options.node_ip = "192.0.2.1";
   options.root_dir = root + "/kubelet";
+  options.memory_dir = root + "/memory";
   options.log_dir = root + "/logs";
   return options;
 }
@@ -53,7 +54,7 @@ struct Node {
   runtime::ImageStore images{loop.env, image_options(directory.path)};
   Options options = kubelet_options(directory.path);
   ObjectWatches objects{loop.env, api};
-  Volumes volumes{loop.env, api, objects, options.root_dir};
+  Volumes volumes{loop.env, api, objects, options.root_dir, options.memory_dir};
   client::EventRecorder events{loop.env, api, "kubelet", "n1"};
   ImagePuller puller{loop.env, images, objects, events, ""};
   StatusWriter statuses{loop.env, api};
@@ -377,7 +378,7 @@ TEST_CASE("labels reach the files of the downward API") {
   labelled.member("metadata").set("labels", yaml("{a: b}"));
   REQUIRE(node.api.update_now(kPod, labelled).has_value());
   node.loop.run(1s);
-  std::ifstream in(node.directory.path + "/kubelet/pods/u1/volumes/downwardAPI/v/labels");
+  std::ifstream in(node.directory.path + "/memory/pods/u1/volumes/downwardAPI/v/labels");
   std::string text;
   std::getline(in, text);
   CHECK(text == "a=\"b\"");
