@@ -135,8 +135,8 @@ void RaftLogImpl::receive_request(FrameHeader header, std::string_view payload) 
   if (!in.ok() || !first_time(header.from, number)) return;
   const bool busy = answering_ >= options_.max_requests;
   const bool elsewhere = decider() != Decider::here && !warming();
-  const Error why = busy ? Error{Code::too_many_requests, "the leader is busy; nothing was done"}
-                         : not_here();
+  const Error why =
+      busy ? Error{Code::too_many_requests, "the leader is busy; nothing was done"} : not_here();
   if (header.type == FrameType::forward) {
     auto ops = get_ops(in);
     if (!ops) {
