@@ -1,16 +1,78 @@
 #include "metered_vfs.hpp"
 
+#include <algorithm>
 #include <cstdint>
+#include <new>
 
 #include "skiff/base/result.hpp"
 
 namespace skiff::store {
+
+WalIndex::~WalIndex() {
+  for (auto& region : regions_) delete[] region.load();
+}
+
+int WalIndex::map(int region, int size, bool extend, void volatile** out) {
+  *out = nullptr;
+  if (static_cast<std::size_t>(region) >= kRegions) return SQLITE_FULL;
+  auto& slot = regions_[static_cast<std::size_t>(region)];
+  char* bytes = slot.load();
+  if (bytes == nullptr && extend) {
+    auto* fresh = new (std::nothrow) char[static_cast<std::size_t>(size)]();
+    if (fresh == nullptr) return SQLITE_NOMEM;
+    if (slot.compare_exchange_strong(bytes, fresh)) {
+      bytes = fresh;
+    } else {
+      delete[] fresh;  // the other connection was faster
+    }
+  }
+  *out = bytes;
+  return SQLITE_OK;
+}
+
+int WalIndex::lock(Held& held, int from, int n, int flags) {
+  const std::uint32_t mask = ((1U << n) - 1U) << from;
+  if ((flags & SQLITE_SHM_UNLOCK) != 0) {
+    for (int i = from; i < from + n; ++i) {
+      auto& slot = locks_[static_cast<std::size_t>(i)];
+      if ((held.exclusive & (1U << i)) != 0) slot.store(0);
+      if ((held.shared & (1U << i)) != 0) slot.fetch_sub(1);
+    }
+    held.exclusive &= ~mask;
+    held.shared &= ~mask;
+    return SQLITE_OK;
+  }
+  if ((flags & SQLITE_SHM_SHARED) != 0) {
+    if ((held.shared & mask) != 0) return SQLITE_OK;
+    auto& slot = locks_[static_cast<std::size_t>(from)];
+    int sharers = slot.load();
+    do {
+      if (sharers < 0) return SQLITE_BUSY;
+    } while (!slot.compare_exchange_weak(sharers, sharers + 1));
+    held.shared |= mask;
+    return SQLITE_OK;
+  }
+  for (int i = from; i < from + n; ++i) {
+    int free = 0;
+    if (locks_[static_cast<std::size_t>(i)].compare_exchange_strong(free, -1)) continue;
+    while (--i >= from) locks_[static_cast<std::size_t>(i)].store(0);
+    return SQLITE_BUSY;
+  }
+  held.exclusive |= mask;
+  return SQLITE_OK;
+}
+
 namespace {
 
-// SQLite allocates it; the default VFS's own file follows right behind.
+// SQLite allocates it; the file of the VFS below follows right behind.
 struct MeteredFile {
   sqlite3_file base;
   Disk* disk;
+  WalIndex* index;
+  WalIndex::Held held;
+  bool* owned;  // set: this connection holds the database's lock
+  bool is_wal;
+  bool locked;
   sqlite3_file* real() { return reinterpret_cast<sqlite3_file*>(this + 1); }
 };
 
@@ -18,7 +80,10 @@ MeteredFile* metered(sqlite3_file* file) { return reinterpret_cast<MeteredFile*>
 sqlite3_file* real(sqlite3_file* file) { return metered(file)->real(); }
 const sqlite3_io_methods& io(sqlite3_file* file) { return *real(file)->pMethods; }
 
-int on_close(sqlite3_file* f) { return io(f).xClose(real(f)); }
+int on_close(sqlite3_file* f) {
+  if (bool* owned = metered(f)->owned; owned != nullptr) *owned = false;
+  return io(f).xClose(real(f));
+}
 int on_read(sqlite3_file* f, void* to, int n, sqlite3_int64 at) {
   return io(f).xRead(real(f), to, n, at);
 }
@@ -26,6 +91,7 @@ int on_write(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
   Disk& disk = *metered(f)->disk;
   if (const int code = disk.fail_writes; code != SQLITE_OK) return code;
   disk.bytes_written += static_cast<std::uint64_t>(n);
+  if (metered(f)->is_wal) disk.unsynced += static_cast<std::uint64_t>(n);
   if (disk.bytes_counter != nullptr) disk.bytes_counter->add(n);
   return io(f).xWrite(real(f), from, n, at);
 }
@@ -35,19 +101,47 @@ int on_sync(sqlite3_file* f, int flags) {
   if (const int code = disk.fail_syncs; code != SQLITE_OK) return code;
   ++disk.syncs;
   if (disk.sync_counter != nullptr) disk.sync_counter->add();
-  return io(f).xSync(real(f), flags);
+  const std::uint64_t before = metered(f)->is_wal ? disk.unsynced.load() : 0;
+  const int code = io(f).xSync(real(f), flags);
+  if (code == SQLITE_OK && before != 0) disk.unsynced -= std::min(before, disk.unsynced.load());
+  return code;
 }
 int on_size(sqlite3_file* f, sqlite3_int64* size) { return io(f).xFileSize(real(f), size); }
-int on_lock(sqlite3_file* f, int level) { return io(f).xLock(real(f), level); }
-int on_unlock(sqlite3_file* f, int level) { return io(f).xUnlock(real(f), level); }
-int on_check_lock(sqlite3_file* f, int* out) { return io(f).xCheckReservedLock(real(f), out); }
+
+// The first connection takes everything at its first look and keeps it until it closes: no other
+// process gets in between. Those that join never may believe they are the last one.
+int on_lock(sqlite3_file* f, int level) {
+  MeteredFile* file = metered(f);
+  if (file->owned == nullptr) return level > SQLITE_LOCK_SHARED ? SQLITE_BUSY : SQLITE_OK;
+  if (file->locked) return SQLITE_OK;
+  for (const int step : {SQLITE_LOCK_SHARED, SQLITE_LOCK_RESERVED, SQLITE_LOCK_EXCLUSIVE}) {
+    const int code = io(f).xLock(real(f), step);
+    if (code == SQLITE_OK) continue;
+    io(f).xUnlock(real(f), SQLITE_LOCK_NONE);
+    return code;
+  }
+  file->locked = true;
+  return SQLITE_OK;
+}
+int on_unlock(sqlite3_file*, int) { return SQLITE_OK; }
+int on_check_lock(sqlite3_file*, int* out) {
+  *out = 0;
+  return SQLITE_OK;
+}
 int on_control(sqlite3_file* f, int op, void* arg) { return io(f).xFileControl(real(f), op, arg); }
 int on_sector_size(sqlite3_file* f) { return io(f).xSectorSize(real(f)); }
 int on_characteristics(sqlite3_file* f) { return io(f).xDeviceCharacteristics(real(f)); }
+int on_map(sqlite3_file* f, int region, int size, int extend, void volatile** out) {
+  return metered(f)->index->map(region, size, extend != 0, out);
+}
+int on_index_lock(sqlite3_file* f, int from, int n, int flags) {
+  return metered(f)->index->lock(metered(f)->held, from, n, flags);
+}
+void on_barrier(sqlite3_file*) { std::atomic_thread_fence(std::memory_order_seq_cst); }
+int on_unmap(sqlite3_file*, int) { return SQLITE_OK; }
 
-// Version 1: no shared memory. The log locks its file exclusively and needs none.
 constexpr sqlite3_io_methods kMethods = {
-    .iVersion = 1,
+    .iVersion = 2,
     .xClose = on_close,
     .xRead = on_read,
     .xWrite = on_write,
@@ -60,6 +154,10 @@ constexpr sqlite3_io_methods kMethods = {
     .xFileControl = on_control,
     .xSectorSize = on_sector_size,
     .xDeviceCharacteristics = on_characteristics,
+    .xShmMap = on_map,
+    .xShmLock = on_index_lock,
+    .xShmBarrier = on_barrier,
+    .xShmUnmap = on_unmap,
 };
 
 }  // namespace
@@ -67,30 +165,55 @@ constexpr sqlite3_io_methods kMethods = {
 MeteredVfs::MeteredVfs(std::shared_ptr<Disk> disk)
     : disk_(std::move(disk)),
       name_("skiff-" + std::to_string(reinterpret_cast<std::uintptr_t>(this))),
-      real_(sqlite3_vfs_find(nullptr)) {
-  SKIFF_ASSERT(real_ != nullptr, "SQLite has no default VFS");
+      real_(sqlite3_vfs_find(disk_->below.empty() ? nullptr : disk_->below.c_str())) {
+  SKIFF_ASSERT(real_ != nullptr, "SQLite has no such VFS");
   vfs_ = *real_;
   vfs_.pNext = nullptr;
   vfs_.zName = name_.c_str();
   vfs_.szOsFile = static_cast<int>(sizeof(MeteredFile)) + real_->szOsFile;
   vfs_.pAppData = this;
+  // These look at the VFS they are called with; the others do not care.
   vfs_.xOpen = open;
-  // The other functions are the default's and are called with our sqlite3_vfs; what the default
-  // keeps in pAppData (how to find a file's locking style) only its own xOpen reads.
+  vfs_.xDelete = [](sqlite3_vfs* v, const char* path, int sync) {
+    return below(v)->xDelete(below(v), path, sync);
+  };
+  vfs_.xAccess = [](sqlite3_vfs* v, const char* path, int flags, int* out) {
+    return below(v)->xAccess(below(v), path, flags, out);
+  };
+  vfs_.xFullPathname = [](sqlite3_vfs* v, const char* path, int size, char* out) {
+    return below(v)->xFullPathname(below(v), path, size, out);
+  };
   SKIFF_ASSERT(sqlite3_vfs_register(&vfs_, 0) == SQLITE_OK, "SQLite refused the VFS");
 }
 
 MeteredVfs::~MeteredVfs() { sqlite3_vfs_unregister(&vfs_); }
 
+sqlite3_vfs* MeteredVfs::below(sqlite3_vfs* vfs) {
+  return static_cast<MeteredVfs*>(vfs->pAppData)->real_;
+}
+
+bool MeteredVfs::exists(const std::string& path) const {
+  int found = 0;
+  const int code = real_->xAccess(real_, path.c_str(), SQLITE_ACCESS_EXISTS, &found);
+  return code == SQLITE_OK && found != 0;
+}
+
 int MeteredVfs::open(sqlite3_vfs* vfs, const char* path, sqlite3_file* file, int flags,
                      int* out_flags) {
   auto* self = static_cast<MeteredVfs*>(vfs->pAppData);
-  MeteredFile* f = metered(file);
-  f->base.pMethods = nullptr;
+  MeteredFile* f = new (file) MeteredFile{};
   f->disk = self->disk_.get();
+  f->index = &self->index_;
+  f->is_wal = (flags & SQLITE_OPEN_WAL) != 0;
+  const bool is_main = (flags & SQLITE_OPEN_MAIN_DB) != 0;
   const int code = self->real_->xOpen(self->real_, path, f->real(), flags, out_flags);
+  if (f->real()->pMethods == nullptr) return code;
   // With methods set SQLite closes the file, also after a failure.
-  if (f->real()->pMethods != nullptr) f->base.pMethods = &kMethods;
+  f->base.pMethods = &kMethods;
+  if (is_main && !self->owned_) {
+    self->owned_ = true;
+    f->owned = &self->owned_;
+  }
   return code;
 }
 

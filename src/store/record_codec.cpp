@@ -4,7 +4,6 @@
 #include <cstring>
 
 namespace skiff::store {
-namespace {
 
 void put_text(std::string& out, std::string_view text) {
   std::size_t n = text.size();
@@ -13,7 +12,7 @@ void put_text(std::string& out, std::string_view text) {
   out += text;
 }
 
-bool get_text(std::string_view& in, std::string& out) {
+bool get_text(std::string_view& in, std::string_view& out) {
   std::size_t n = 0;
   for (unsigned shift = 0;; shift += 7) {
     if (in.empty() || shift > 28) return false;
@@ -23,10 +22,12 @@ bool get_text(std::string_view& in, std::string& out) {
     if (byte < 0x80) break;
   }
   if (n > in.size()) return false;
-  out.assign(in.substr(0, n));
+  out = in.substr(0, n);
   in.remove_prefix(n);
   return true;
 }
+
+namespace {
 
 // Multiply and fold, eight bytes at a time: every bit of the input reaches every bit of the state.
 class Mixer {
@@ -42,6 +43,19 @@ class Mixer {
       t.remove_prefix(8);
     }
     if (!t.empty()) word(load(t.data(), t.size()));
+  }
+  // Four chains at once, so that the processor need not wait for each multiplication.
+  void long_text(std::string_view t) {
+    std::uint64_t lane[4] = {1, 2, 3, 4};
+    word(t.size());
+    for (; t.size() >= 32; t.remove_prefix(32)) {
+      for (std::size_t i = 0; i < 4; ++i) {
+        lane[i] = (lane[i] ^ load(t.data() + 8 * i, 8)) * 0x9E3779B97F4A7C15ULL;
+        lane[i] ^= lane[i] >> 29;
+      }
+    }
+    for (const std::uint64_t l : lane) word(l);
+    text(t);
   }
   std::uint64_t result() const { return state_ ^ (state_ >> 32); }
 
@@ -70,8 +84,10 @@ std::string encode_attributes(const Attributes& attributes) {
 bool decode_attributes(std::string_view bytes, Attributes& out) {
   out.clear();
   while (!bytes.empty()) {
-    auto& [name, value] = out.emplace_back();
+    std::string_view name;
+    std::string_view value;
     if (!get_text(bytes, name) || !get_text(bytes, value)) return false;
+    out.emplace_back(name, value);
   }
   return true;
 }
@@ -88,6 +104,31 @@ std::uint64_t checksum(const Item& item, Revision previous, unsigned flags) {
     mixer.text(name);
     mixer.text(value);
   }
+  return mixer.result();
+}
+
+std::uint64_t checksum(const Item& item, std::string_view value, Revision previous, unsigned flags,
+                       std::int64_t time, std::string_view author) {
+  Mixer mixer;
+  mixer.word(static_cast<std::uint64_t>(item.modified));
+  mixer.word(static_cast<std::uint64_t>(item.created));
+  mixer.word(static_cast<std::uint64_t>(previous));
+  mixer.word(flags);
+  mixer.word(static_cast<std::uint64_t>(time));
+  mixer.text(author);
+  mixer.text(item.key);
+  mixer.long_text(value);
+  for (const auto& [name, content] : item.attributes) {
+    mixer.text(name);
+    mixer.text(content);
+  }
+  return mixer.result();
+}
+
+std::uint64_t checksum(std::string_view bytes, std::uint64_t seed) {
+  Mixer mixer;
+  mixer.word(seed);
+  mixer.long_text(bytes);
   return mixer.result();
 }
 

@@ -8,31 +8,21 @@
 namespace skiff::store {
 namespace {
 
-constexpr unsigned kErase = 1;
-constexpr unsigned kVolatile = 2;
-
 // Revisions that volatile records may take before the mark must be written again; after a crash as
 // many numbers may be skipped.
 constexpr Revision kReserve = 10'000;
 // Volatile records written along with one append.
 constexpr std::size_t kFlushBatch = 500;
-// Compaction waits for this much to look at: each round rewrites pages that could have lain still.
-constexpr std::size_t kCompactRows = 512;
-constexpr std::size_t kCompactBytes = 4U << 20U;
-constexpr std::int64_t kCompactStep = 256;  // records looked at in one step
-// Free pages are given back when they are many: they would be used again soon enough otherwise.
-constexpr std::int64_t kFreePages = 1024;
-constexpr const char* kVacuumStep = "PRAGMA incremental_vacuum(128)";
 
 }  // namespace
 
-template <class F>
-Result<void> SqliteFile::transaction(F body) {
+Result<void> SqliteFile::transaction(const std::function<int()>& body) {
   int code = begin_.run();
   if (code == SQLITE_OK) code = body();
   if (code == SQLITE_OK) code = commit_.run();
   if (code == SQLITE_OK) return {};
   Error failure = error(code, "write");
+  if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC) suspect_ = true;
   if (sqlite3_get_autocommit(db_) == 0) exec("ROLLBACK");
   return failure;
 }
@@ -88,18 +78,34 @@ void SqliteFile::apply(HeldChanges changes) {
 
 int SqliteFile::insert(const Record& record, Revision previous) {
   const Item& item = *record.item;
-  const unsigned flags = (record.erase ? kErase : 0) | (record.is_volatile ? kVolatile : 0);
+  unsigned flags = kDated;
+  if (record.erase) flags |= kErase;
+  if (record.is_volatile) flags |= kVolatile;
+  std::string sealed;
+  std::string_view value = item.value;
+  if (options_->sealer != nullptr && options_->sealer->covers(item.key)) {
+    sealed = options_->sealer->seal(item.key, item.value);
+    value = sealed;
+    flags |= kSealed;
+  }
+  const std::string_view author = record.author != nullptr ? *record.author : std::string_view();
+  const std::int64_t time = record.time.time_since_epoch().count();
   const std::string attributes = encode_attributes(item.attributes);
   insert_.bind(1, item.modified).bind(2, previous).bind(3, item.created).bind(4, flags);
-  insert_.bind(5, static_cast<std::int64_t>(checksum(item, previous, flags)));
-  insert_.bind_text(6, item.key).bind_blob(7, attributes).bind_blob(8, item.value);
-  rows_since_compaction_ += 1;
-  bytes_since_compaction_ += item.value.size();
+  insert_.bind(5, static_cast<std::int64_t>(checksum(item, value, previous, flags, time, author)));
+  insert_.bind_text(6, item.key).bind_blob(7, attributes).bind_blob(8, value);
+  insert_.bind(9, time).bind_text(10, author);
+  const std::size_t bytes = item.key.size() + attributes.size() + value.size() + author.size();
+  tail_rows_ += 1;
+  tail_bytes_ += bytes;
+  if (meter_ != nullptr) meter_->count(item.key, bytes);
   return insert_.run();
 }
 
-int SqliteFile::write_mark(Revision compacted, Revision ceiling, bool clean) {
-  return mark_.bind(1, compacted).bind(2, ceiling).bind(3, clean ? 1 : 0).run();
+int SqliteFile::write_mark(const Mark& mark) {
+  write_mark_.bind(1, mark.compacted).bind(2, mark.ceiling).bind(3, mark.clean ? 1 : 0);
+  write_mark_.bind(4, mark.moved).bind(5, mark.history_bytes).bind(6, mark.open ? 1 : 0);
+  return write_mark_.run();
 }
 
 // Takes the place of the key's version on disk at once: volatile keys keep no history there. What
@@ -112,10 +118,9 @@ int SqliteFile::write_held(const Held& held) {
     previous_of_.reset();
     if (const int code = delete_.bind(1, held.on_disk).run(); code != SQLITE_OK) return code;
   }
-  // An erase is only worth a record while something older of the key lies about; what compaction
-  // has passed it will not look at again.
-  const Revision revision = held.record.item->modified;
-  if (held.record.erase && (inherited == 0 || revision <= compacted_)) return SQLITE_OK;
+  // An erase is only worth a record in place of one that shows how far the log goes, or while
+  // something older of the key lies about.
+  if (held.record.erase && held.on_disk <= mark_.moved) return SQLITE_OK;
   return insert(held.record, inherited);
 }
 
@@ -145,107 +150,118 @@ Result<void> SqliteFile::append(const std::vector<Record>& records, bool flush) 
   if (flush) queue_flush();
   const std::vector<ItemPtr> due = take_flush(kFlushBatch);
   // Volatile records leave no trace of their revision, but no other may get it after a crash.
-  const bool reserve = newest_volatile != 0 && (clean_ || newest_volatile > ceiling_);
-  const Revision ceiling = reserve ? newest_volatile + kReserve : ceiling_;
+  const bool reserve = newest_volatile != 0 && (mark_.clean || newest_volatile > mark_.ceiling);
+  last_rows_ = rows.size() + due.size();
   if (!rows.empty() || !due.empty() || reserve) {
-    const auto written = transaction([&] {
-      const int code = write_all(rows, due, changes);
-      return code == SQLITE_OK && reserve ? write_mark(compacted_, ceiling, false) : code;
-    });
+    Result<void> written = begin_use();
+    Mark mark = mark_;
+    if (reserve) {
+      mark.ceiling = newest_volatile + kReserve;
+      mark.clean = false;
+    }
+    if (written) {
+      written = transaction([&] {
+        const int code = write_all(rows, due, changes);
+        return code == SQLITE_OK && reserve ? write_mark(mark) : code;
+      });
+    }
     if (!written) {
       flush_.insert(flush_.end(), due.begin(), due.end());
       return written.error();
     }
-  }
-  if (reserve) {
-    ceiling_ = ceiling;
-    clean_ = false;
+    mark_ = mark;
+    if (full() && !rows.empty()) durable_.write(rows.back().record->item->modified);
   }
   last_ = records.back().item->modified;
   apply(std::move(changes));
   return {};
 }
 
-bool SqliteFile::compact_due(Revision target) const noexcept {
-  return target > compacted_ &&
-         (rows_since_compaction_ >= kCompactRows || bytes_since_compaction_ >= kCompactBytes);
-}
-
-int SqliteFile::delete_step(Revision target, Revision& reached) {
-  step_end_.bind(1, compacted_).bind(2, target).bind(3, kCompactStep);
-  int code = step_end_.step();
-  const bool none = code == SQLITE_ROW && step_end_.is_null(0);
-  reached = none ? target : step_end_.integer(0);
-  step_end_.reset();
-  if (code != SQLITE_ROW) return code;
-  if (none) return SQLITE_OK;
-  code = delete_superseded_.bind(1, compacted_).bind(2, reached).run();
-  if (code == SQLITE_OK) code = delete_erases_.bind(1, compacted_).bind(2, reached).run();
-  if (code == SQLITE_OK) code = write_mark(reached, ceiling_, clean_);
-  return code;
-}
-
-Result<bool> SqliteFile::compact_step(Revision target) {
-  // Losing a compaction to a power cut costs nothing, so it need not wait for the disk.
-  exec("PRAGMA synchronous=NORMAL");
-  Result<bool> more = false;
-  if (compacted_ < target) {
-    Revision reached = compacted_;
-    const auto done = transaction([&] { return delete_step(target, reached); });
-    if (done) {
-      compacted_ = reached;
-      more = true;
-    } else {
-      more = done.error();
-    }
-  } else {
-    int code = SQLITE_OK;
-    free_pages_.step();
-    const std::int64_t free = free_pages_.integer(0);
-    free_pages_.reset();
-    if (free > kFreePages && free * 4 * 4096 > size_in_bytes()) {
-      code = exec(kVacuumStep);
-      more = true;
-    }
-    if (code != SQLITE_OK) more = error(code, "write");
-  }
-  if (options_.durability == Durability::full) exec("PRAGMA synchronous=FULL");
-  if (more && !*more) {
-    rows_since_compaction_ = 0;
-    bytes_since_compaction_ = 0;
-  }
-  return more;
-}
-
-Result<void> SqliteFile::checkpoint() {
-  const int code =
-      sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-  if (code != SQLITE_OK) return error(code, "write");
-  wal_pages_ = 0;
+// The file itself says that it is in use, so that a copy of it without its write-ahead log is
+// noticed.
+Result<void> SqliteFile::begin_use() {
+  set_waiting(full());
+  SKIFF_CHECK(make_sure());
+  if (mark_.open) return {};
+  Mark mark = mark_;
+  mark.open = true;
+  SKIFF_CHECK(transaction([&] { return write_mark(mark); }));
+  SKIFF_CHECK(checkpoint());
+  mark_ = mark;
   return {};
 }
 
-Result<void> SqliteFile::close() {
-  if (clean_) return {};
+// After a failed sync the kernel may have let go of pages it could not write, and would report
+// success next time (https://lwn.net/Articles/752063/). So what the write-ahead log holds is first
+// brought into the database, which writes it anew.
+Result<void> SqliteFile::make_sure() {
+  if (!suspect_) return {};
+  SKIFF_TRY(const Merged m, checkpoint());
+  if (m.merged < m.pages) {
+    return Error{Code::unavailable, "cannot write " + path() +
+                                        ": the disk failed and what it holds is being saved; "
+                                        "try again"};
+  }
+  suspect_ = false;
+  return {};
+}
+
+void SqliteFile::set_waiting(bool wait) {
+  if (waiting_ == wait) return;
+  exec(wait ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL");
+  waiting_ = wait;
+}
+
+Result<void> SqliteFile::flush_all() {
   flush_.clear();
   for (const auto& [key, held] : held_) flush_.push_back(held.record.item);
   while (!flush_.empty()) {
     HeldChanges changes;
-    const std::vector<ItemPtr> due = take_flush(kFlushBatch * 10);
+    const std::vector<ItemPtr> due = take_flush(kFlushBatch);
     SKIFF_CHECK(transaction([&] { return write_all({}, due, changes); }));
     apply(std::move(changes));
   }
-  SKIFF_CHECK(transaction([&] { return write_mark(compacted_, last_, true); }));
-  clean_ = true;
-  ceiling_ = last_;
   return {};
+}
+
+Result<void> SqliteFile::sync() {
+  if (held_.empty() && !mark_.open) return {};
+  SKIFF_CHECK(begin_use());
+  SKIFF_CHECK(flush_all());
+  return sync_wal();
+}
+
+Result<void> SqliteFile::close() {
+  if (mark_.open) {
+    set_waiting(full());
+    SKIFF_CHECK(make_sure());
+    SKIFF_CHECK(flush_all());
+    Mark mark = mark_;
+    mark.open = false;
+    mark.clean = true;
+    mark.ceiling = last_;
+    SKIFF_CHECK(transaction([&] { return write_mark(mark); }));
+    mark_ = mark;
+  }
+  // With nothing left in it the write-ahead log goes; a full disk may not let it, and it stays.
+  const auto merged = checkpoint();
+  if (merged && merged->merged == merged->pages) {
+    sqlite3_db_config(db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0, nullptr);
+  }
+  return {};
+}
+
+Result<Connection::Merged> SqliteFile::checkpoint() {
+  auto merged = Connection::checkpoint();
+  if (merged && merged->merged == merged->pages) wal_pages_ = 0;
+  return merged;
 }
 
 std::int64_t SqliteFile::size_in_bytes() {
   page_count_.step();
   const std::int64_t pages = page_count_.integer(0);
   page_count_.reset();
-  return pages * 4096;
+  return pages * kPageSize;
 }
 
 }  // namespace skiff::store

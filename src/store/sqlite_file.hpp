@@ -1,9 +1,8 @@
-// The database file behind the SQLite log: synchronous, one thread at a time.
-// docs/internals/store.md describes the tables and why they look like this.
+// The database file behind the SQLite log, as its writer sees it: synchronous, one thread at a
+// time. docs/internals/store.md describes the tables and why they look like this.
 #pragma once
 
-#include <sqlite3.h>
-
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -11,37 +10,60 @@
 #include <unordered_map>
 #include <vector>
 
-#include "metered_vfs.hpp"
-#include "skiff/store/log.hpp"
-#include "sqlite_statement.hpp"
+#include "sqlite_base.hpp"
+#include "sqlite_reader.hpp"
+#include "write_meter.hpp"
 
 namespace skiff::store {
 
-class SqliteFile {
+// PATH-mark: the newest revision that was known to be on disk, written after every durable append
+// and never waited for. A write-ahead log that recovers less than this has lost something.
+class DurableMark {
  public:
-  static Result<std::unique_ptr<SqliteFile>> open(SqliteOptions options,
-                                                  std::shared_ptr<Disk> disk);
-  SqliteFile(const SqliteFile&) = delete;
-  SqliteFile& operator=(const SqliteFile&) = delete;
+  DurableMark(std::shared_ptr<MeteredVfs> vfs, std::string path);
+  DurableMark(const DurableMark&) = delete;
+  DurableMark& operator=(const DurableMark&) = delete;
+  ~DurableMark();
+
+  std::optional<Revision> read();
+  void write(Revision revision);  // failure costs nothing but the notice
+  void remove();
+
+ private:
+  bool open();
+  std::shared_ptr<MeteredVfs> vfs_;
+  std::string path_;
+  std::unique_ptr<char[]> memory_;
+  sqlite3_file* file_ = nullptr;  // null: not open
+  bool failed_ = false;
+};
+
+class SqliteFile final : private Connection {
+ public:
+  static Result<std::unique_ptr<SqliteFile>> open(SqliteOptions options, std::shared_ptr<Disk> disk,
+                                                  WriteMeter* meter = nullptr);
   ~SqliteFile();
 
-  // Some records after revision `after`, in order, checked; none: that was all.
-  Result<std::vector<Record>> read(Revision after);
   Log::Recovered recovered() const noexcept { return recovered_; }
+  // A connection for another thread; destroyed before this is closed.
+  Result<std::unique_ptr<SqliteReader>> reader();
 
   // One transaction, durable on return. With `flush`, volatile records that have waited long enough
   // begin to be written too.
   Result<void> append(const std::vector<Record>& records, bool flush);
+  // Writes what is held back, and waits for the disk.
+  Result<void> sync();
 
-  // The log may forget what was superseded up to `target`. False while that is not worth the
-  // writing.
-  bool compact_due(Revision target) const noexcept;
-  // One bounded step; true when there are more.
-  Result<bool> compact_step(Revision target);
+  // history() and state() need not read before `target` any more.
+  void forget(Revision target) noexcept { target_ = std::max(target_, target); }
+  Revision compacted() const noexcept { return std::max(mark_.compacted, target_); }
+  // Superseded versions should be moved or dropped: there are enough to be worth the writing.
+  bool step_due(WallTime now) const noexcept;
+  // One bounded step of that, on disk with the next append; true when there are more.
+  Result<bool> step(WallTime now);
 
-  // The write-ahead log has grown to its bound.
-  bool checkpoint_due() const noexcept { return wal_pages_ >= kWalPages; }
-  Result<void> checkpoint();
+  int wal_pages() const noexcept { return wal_pages_; }
+  Result<Merged> checkpoint();
 
   // Writes what is held back. The destructor does not: it leaves what a crash would leave.
   Result<void> close();
@@ -61,51 +83,70 @@ class SqliteFile {
     const Record* record;
     Revision previous;
   };
+  // A record in the tail of `records`, which may supersede another.
+  struct Tail {
+    Revision revision;
+    Revision previous;
+    std::int64_t time;
+    unsigned flags;
+  };
 
-  static constexpr int kWalPages = 1000;
-
-  explicit SqliteFile(SqliteOptions options, std::shared_ptr<Disk> disk);
+  SqliteFile(std::shared_ptr<const SqliteOptions> options, std::shared_ptr<MeteredVfs> vfs,
+             WriteMeter* meter);
   Result<void> connect();
-  Result<void> check_format(bool& is_new);
+  Result<void> check_format(std::int64_t& format);
   Result<void> create();
+  Result<void> upgrade();
+  Result<void> run_script(const std::string& sql, std::string_view doing);
   Result<void> prepare();
   Result<void> load_mark();
+  Result<void> check_nothing_lost(Revision newest);
 
   const Held* find_held(const HeldChanges& changes, std::string_view key) const;
   void plan(const Record& record, HeldChanges& changes, std::vector<Row>& rows) const;
   void queue_flush();
   std::vector<ItemPtr> take_flush(std::size_t limit);
   void apply(HeldChanges changes);
+  Result<void> flush_all();
+  Result<void> begin_use();
+  Result<void> make_sure();
+  void set_waiting(bool wait);
 
   int insert(const Record& record, Revision previous);
   int write_held(const Held& held);
-  int write_mark(Revision compacted, Revision ceiling, bool clean);
+  int write_mark(const Mark& mark);
   int write_all(const std::vector<Row>& rows, const std::vector<ItemPtr>& flush,
                 HeldChanges& changes);
-  template <class F>
-  Result<void> transaction(F body);
-  int delete_step(Revision target, Revision& reached);
+  Result<void> transaction(const std::function<int()>& body);
 
-  int exec(const char* sql) { return sqlite3_exec(db_, sql, nullptr, nullptr, nullptr); }
-  std::int64_t ask(const char* sql, int& code);
-  Error error(int code, std::string_view doing) const;
-  Error damaged(std::string_view why) const;
+  int read_tail(std::int64_t limit, std::vector<Tail>& tail);
+  int move(const Tail& tail, Mark& mark, WallTime now);
+  int retire(Revision revision, std::int64_t ended, std::int64_t until, Mark& mark);
+  int trim(Mark& mark, WallTime now, std::int64_t limit, bool& more);
+  bool too_old(WallTime until, WallTime now) const noexcept;
+  int vacuum(bool& more);
 
-  SqliteOptions options_;
-  MeteredVfs vfs_;
-  sqlite3* db_ = nullptr;
-  Statement begin_, commit_, insert_, delete_, previous_of_, mark_;
-  Statement read_, step_end_, delete_superseded_, delete_erases_, page_count_, free_pages_;
+  bool full() const noexcept { return options_->durability == Durability::full; }
 
+  Statement begin_, commit_, insert_, delete_, previous_of_, write_mark_;
+  Statement tail_, retire_, trim_rows_, trim_, page_count_, free_pages_;
+
+  DurableMark durable_;
+  WriteMeter* meter_;  // may be null
   Log::Recovered recovered_;
-  Revision last_ = 0;       // newest revision seen
-  Revision compacted_ = 0;  // nothing superseded up to here is on disk
-  Revision ceiling_ = 0;    // after a crash, numbering goes on no lower than here
-  bool clean_ = true;       // on disk: nothing acknowledged is missing
+  Revision last_ = 0;               // newest revision seen
+  Mark mark_;                       // as it is on disk
+  Revision target_ = 0;             // of forget()
+  bool waiting_ = true;             // a commit waits for the disk
+  bool suspect_ = false;            // a sync has failed: what it should have written may be lost
+  bool stepping_ = false;           // a round of steps is under way
+  bool trimming_ = false;           // history is over its bound and not yet well below
+  std::optional<WallTime> oldest_;  // when the oldest version in `history` was superseded
   std::unordered_map<std::string_view, Held> held_;  // by the item's key
   std::vector<ItemPtr> flush_;                       // keys due to be written, if still held
-  std::size_t rows_since_compaction_ = 0;
-  std::size_t bytes_since_compaction_ = 0;
+  std::size_t tail_rows_ = 0;                        // appended since the last round
+  std::size_t tail_bytes_ = 0;
+  std::size_t last_rows_ = 0;  // of the last append
   int wal_pages_ = 0;
 };
 

@@ -1,79 +1,137 @@
 #include "sqlite_log.hpp"
 
+#include <atomic>
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
 
 #include "sqlite_file.hpp"
+#include "sqlite_open.hpp"
 
 namespace skiff::store {
 namespace {
 
-// All work on the file happens on one thread, in the order it was asked for.
+constexpr int kWalPages = 1000;                   // merged from here on
+constexpr int kWalBehind = 4000;                  // steps wait for merging
+constexpr int kWalMost = 16'000;                  // appends wait for it
+constexpr int kLastPages = 64;                    // few enough to be merged while appends wait
+constexpr int kPasses = 4;                        // of merging while writers go on
+constexpr std::uint64_t kUnsynced = 256U << 10U;  // what steps may leave to the next append's sync
+
+// Writing happens on one thread, in the order it was asked for; reading, and merging the
+// write-ahead log, on another beside it. Members are used on the writer's thread unless marked.
 class SqliteLog final : public Log {
  public:
-  SqliteLog(Env env, SqliteOptions options, std::unique_ptr<SqliteFile> file, metrics::Gauge* size)
+  SqliteLog(Env env, SqliteOptions options, std::shared_ptr<Disk> disk)
       : env_(env),
         interval_(options.volatile_interval),
-        last_flush_(env.clock->now()),
-        file_(std::move(file)),
-        size_(size) {
-    show_size();
+        disk_(std::move(disk)),
+        last_flush_(env.clock->now()) {}
+  ~SqliteLog() override {
+    stopping_ = true;
+    thread_.join();
+    side_.join();
   }
-  ~SqliteLog() override { thread_.join(); }
+
+  Result<void> open(SqliteOptions options) {
+    metrics::Registry* registry = env_.metrics;
+    if (registry != nullptr) {
+      disk_->bytes_counter = &registry->counter("skiff_store_bytes_written_total",
+                                                "Bytes written to the database and its log.");
+      disk_->sync_counter =
+          &registry->counter("skiff_store_fsyncs_total", "Waits for the disk by the database.");
+      size_ = &registry->gauge("skiff_store_db_bytes", "Size of the database file.");
+      const auto now = std::chrono::duration<double>(env_.clock->wall().time_since_epoch());
+      registry->gauge("skiff_store_opened_timestamp_seconds", "Since when bytes are counted.")
+          .set(now.count());
+      meter_ = std::make_unique<WriteMeter>(*registry);
+    }
+    SKIFF_TRY(file_, SqliteFile::open(std::move(options), disk_, meter_.get()));
+    SKIFF_TRY(reader_, file_->reader());
+    compacted_ = file_->compacted();
+    show_size();
+    return {};
+  }
 
   Task<Result<Recovered>> replay(std::function<void(Record)> each) override {
-    const Recovered recovered = file_->recovered();
-    Revision after = 0;
-    for (;;) {
-      auto job = [file = file_.get(), after] { return file->read(after); };
-      auto records = co_await run(std::move(job));
-      if (!records) co_return records.error();
-      if (records->empty()) break;
-      after = records->back().item->modified;
-      for (Record& record : *records) each(std::move(record));
+    // The next records are read and checked while these find their place in memory.
+    using Batch = Result<std::vector<Record>>;
+    Channel<Batch> batches(env_.executor, 2);
+    TaskGroup reading(env_.executor);
+    reading.spawn("store replay", read_ahead(&batches));
+    std::optional<Error> failure;
+    while (auto records = co_await batches.pop()) {
+      if (!*records) failure = records->error();
+      if (failure) continue;
+      for (Record& record : **records) each(std::move(record));
     }
-    co_return recovered;
+    co_await reading.join();
+    if (failure) co_return *failure;
+    co_return file_->recovered();
   }
 
   Task<Result<void>> append(Records records) override {
     const TimePoint now = env_.clock->now();
     const bool flush = now - last_flush_ >= interval_;
     if (flush) last_flush_ = now;
-    auto job = [this, records = std::move(records), flush] {
+    auto job = [this, records = std::move(records), flush, wall = env_.clock->wall()] {
+      now_ = wall;
       auto outcome = file_->append(*records, flush);
       // Behind this job in the queue: whoever waits for the append does not wait for it.
-      if (outcome && file_->checkpoint_due()) asio::post(thread_, [this] { checkpoint(); });
+      if (outcome) look_after();
       return outcome;
     };
     co_return co_await run(std::move(job));
   }
 
-  Task<Result<std::vector<Record>>> history(Range, Revision, Revision, std::size_t) override {
-    co_return Error{Code::expired, "not kept"};
+  Task<Result<std::vector<Record>>> history(Range range, Revision after, Revision until,
+                                            std::size_t limit) override {
+    auto search = std::make_shared<SqliteReader::Search>();
+    search->range = std::move(range);
+    search->after = after;
+    search->until = until;
+    return find(std::move(search), after, limit);
   }
-  Task<Result<std::vector<Record>>> state(Range, Revision, std::size_t) override {
-    co_return Error{Code::expired, "not kept"};
+  Task<Result<std::vector<Record>>> state(Range range, Revision at, std::size_t limit) override {
+    auto search = std::make_shared<SqliteReader::Search>();
+    search->range = std::move(range);
+    search->until = at;
+    search->state = true;
+    return find(std::move(search), at, limit);
   }
-  Revision compacted() const override { return std::numeric_limits<Revision>::max(); }
-  Task<Result<void>> sync() override { co_return Result<void>(); }
+  Revision compacted() const override { return compacted_; }
+
+  Task<Result<void>> sync() override {
+    auto job = [this] { return file_->sync(); };
+    co_return co_await run(std::move(job));
+  }
 
   Task<Result<void>> compact(Revision revision) override {
-    auto is_due = [file = file_.get(), revision] { return file->compact_due(revision); };
-    bool more = co_await run(std::move(is_due));
-    while (more) {
-      auto job = [this, revision] {
-        auto step = file_->compact_step(revision);
-        if (step && file_->checkpoint_due()) asio::post(thread_, [this] { checkpoint(); });
-        return step;
+    auto begin = [this, revision, wall = env_.clock->wall()] {
+      now_ = wall;
+      file_->forget(revision);
+      compacted_ = file_->compacted();
+    };
+    co_await run(std::move(begin));
+    for (bool more = true; more;) {
+      auto job = [this]() -> Result<bool> {
+        if (!file_->step_due(now_)) return false;
+        return step();
       };
-      const auto step = co_await run(std::move(job));
-      if (!step) co_return step.error();
-      more = *step;
+      const auto done = co_await run(std::move(job));
+      if (!done) co_return done.error();
+      more = *done;
+      if (more && disk_->unsynced > kUnsynced) {
+        auto sync = [this] { return reader_->sync_wal(); };
+        SKIFF_CO_CHECK(co_await run_aside(std::move(sync)));
+      }
     }
     co_return Result<void>();
   }
 
   Task<Result<void>> close() override {
+    stopping_ = true;
+    auto let_go = [this] { reader_.reset(); };
+    co_await run_aside(std::move(let_go));
     auto job = [this] {
       auto outcome = file_->close();
       file_.reset();
@@ -89,28 +147,149 @@ class SqliteLog final : public Log {
                                       asio::use_awaitable);
   }
   template <class F>
+  Task<std::invoke_result_t<F>> run_aside(F function) {
+    co_return co_await asio::co_spawn(side_.get_executor(), call(std::move(function)),
+                                      asio::use_awaitable);
+  }
+  template <class F>
   static Task<std::invoke_result_t<F>> call(F function) {
     co_return function();
   }
 
-  // On the thread.
-  void checkpoint() {
-    if (!file_ || !file_->checkpoint_due()) return;
-    if (const auto done = file_->checkpoint(); !done) {
-      log::warn("store", "the write-ahead log could not be merged; will try again",
-                {{"error", done.error()}});
+  Task<void> read_ahead(Channel<Result<std::vector<Record>>>* out) {
+    for (bool more = true; more;) {
+      auto job = [this] { return reader_->read(); };
+      auto records = co_await run_aside(std::move(job));
+      more = records && !records->empty();
+      if (more || !records) co_await out->push(std::move(records));
     }
+    out->close();
+  }
+
+  Error expired(Revision wanted) const {
+    return {Code::expired, "revision " + std::to_string(wanted) +
+                               " is too old: the oldest that is kept is " +
+                               std::to_string(compacted_.load())};
+  }
+
+  // Begins to be read on the loop; `oldest` must still be told at the end.
+  Task<Result<std::vector<Record>>> find(std::shared_ptr<SqliteReader::Search> search,
+                                         Revision oldest, std::size_t limit) {
+    if (oldest < compacted_) co_return expired(oldest);
+    for (bool done = false; !done;) {
+      auto job = [this, search] { return reader_->search(*search); };
+      const auto looked = co_await run_aside(std::move(job));
+      if (!looked) co_return looked.error();
+      done = *looked;
+    }
+    search->keep(limit);
+    std::vector<Record> all;
+    while (!search->newest.empty() || !search->found.empty()) {
+      auto job = [this, search] { return reader_->fetch(*search); };
+      auto some = co_await run_aside(std::move(job));
+      if (!some) co_return some.error();
+      std::move(some->begin(), some->end(), std::back_inserter(all));
+    }
+    if (oldest < compacted_) co_return expired(oldest);
+    co_return all;
+  }
+
+  void look_after() {
+    if (!file_ || stopping_) return;
+    merge_when_due();
+    if (!step_posted_ && file_->step_due(now_)) post_step();
+  }
+
+  void post_step() {
+    step_posted_ = true;
+    asio::post(thread_, [this] { step_on(); });
+  }
+  Result<bool> step() {
+    auto more = file_->step(now_);
+    compacted_ = file_->compacted();
+    merge_when_due();
+    return more;
+  }
+  void step_on() {
+    step_posted_ = false;
+    if (!file_ || stopping_) return;
+    const auto more = step();
+    if (!more) {
+      complain("superseded versions could not be put away; will try again", more.error());
+      return;  // until the next append
+    }
+    if (!*more || (merging_ && file_->wal_pages() > kWalBehind)) return;
+    if (disk_->unsynced <= kUnsynced) return post_step();
+    // So that no append has to wait for much that is not its own to reach the disk.
+    step_posted_ = true;
+    asio::post(side_, [this] {
+      if (reader_) (void)reader_->sync_wal();  // a failure shows at the next append
+      asio::post(thread_, [this] { step_on(); });
+    });
+  }
+
+  void merge_when_due() {
+    if (file_->wal_pages() < kWalPages) return;
+    if (file_->wal_pages() >= kWalMost) {
+      finish_merging();
+    } else if (!merging_) {
+      passes_ = 0;
+      merge_aside();
+    }
+  }
+  void merge_aside() {
+    merging_ = true;
+    ++passes_;
+    asio::post(side_, [this] {
+      if (!reader_) return;
+      auto merged = reader_->checkpoint();
+      asio::post(thread_, [this, merged = std::move(merged)] { merged_aside(merged); });
+    });
+  }
+  void merged_aside(const Result<Connection::Merged>& merged) {
+    merging_ = false;
+    if (!file_ || stopping_) return;
+    if (!merged) return complain(kNotMerged, merged.error());
+    // Only when nothing is left does the log begin anew, and writers may have gone on.
+    const int left = file_->wal_pages() - merged->merged;
+    if (left > kLastPages && passes_ < kPasses) return merge_aside();
+    if (left > 0) finish_merging();
+    complained_ = false;
     show_size();
+    look_after();
+  }
+  void finish_merging() {
+    const auto merged = file_->checkpoint();
+    if (!merged) complain(kNotMerged, merged.error());
+  }
+
+  // Once, until something works again.
+  void complain(const char* what, const Error& error) {
+    if (!std::exchange(complained_, true)) log::warn("store", what, {{"error", error}});
   }
   void show_size() {
     if (size_ != nullptr) size_->set(static_cast<double>(file_->size_in_bytes()));
   }
 
+  static constexpr const char* kNotMerged =
+      "the write-ahead log could not be merged; will try again";
+
   Env env_;
   Duration interval_;
-  TimePoint last_flush_;
+  std::shared_ptr<Disk> disk_;
+  TimePoint last_flush_;  // the loop's
+  std::unique_ptr<WriteMeter> meter_;
   std::unique_ptr<SqliteFile> file_;
-  metrics::Gauge* size_;
+  std::unique_ptr<SqliteReader> reader_;  // the other thread's
+  metrics::Gauge* size_ = nullptr;
+  WallTime now_{};  // of the last append
+  bool step_posted_ = false;
+  bool merging_ = false;
+  bool complained_ = false;
+  int passes_ = 0;
+  std::atomic<Revision> compacted_{0};  // any thread's
+  std::atomic<bool> stopping_{false};   // any thread's
+  asio::thread_pool side_{1};
   asio::thread_pool thread_{1};
 };
 
@@ -118,16 +297,15 @@ class SqliteLog final : public Log {
 
 Result<std::unique_ptr<Log>> open_sqlite_log_on(Env env, SqliteOptions options,
                                                 std::shared_ptr<Disk> disk) {
-  metrics::Gauge* size = nullptr;
-  if (env.metrics != nullptr) {
-    disk->bytes_counter = &env.metrics->counter("skiff_store_bytes_written_total",
-                                                "Bytes written to the database and its log.");
-    disk->sync_counter =
-        &env.metrics->counter("skiff_store_fsyncs_total", "Waits for the disk by the database.");
-    size = &env.metrics->gauge("skiff_store_db_bytes", "Size of the database file.");
+  if (const auto network = network_filesystem_of(options.path); !network.empty()) {
+    log::warn("store",
+              "the database is on a network filesystem: two servers may not notice each "
+              "other, and a lost connection stops writes; use a local disk",
+              {{"path", options.path}, {"filesystem", network}});
   }
-  SKIFF_TRY(auto file, SqliteFile::open(options, std::move(disk)));
-  return std::unique_ptr<Log>(std::make_unique<SqliteLog>(env, options, std::move(file), size));
+  auto log = std::make_unique<SqliteLog>(env, options, std::move(disk));
+  SKIFF_CHECK(log->open(std::move(options)));
+  return std::unique_ptr<Log>(std::move(log));
 }
 
 Result<std::unique_ptr<Log>> open_sqlite_log(Env env, SqliteOptions options) {

@@ -27,7 +27,8 @@ class Statement {
   }
   // The bytes must stay until reset().
   Statement& bind_text(int at, std::string_view text) {
-    sqlite3_bind_text64(handle_, at, text.data(), text.size(), SQLITE_STATIC, SQLITE_UTF8);
+    const char* bytes = text.data() != nullptr ? text.data() : "";  // null would be NULL
+    sqlite3_bind_text64(handle_, at, bytes, text.size(), SQLITE_STATIC, SQLITE_UTF8);
     return *this;
   }
   Statement& bind_blob(int at, std::string_view bytes) {
