@@ -33,6 +33,11 @@ Result<bool> parse_dry_run(const http::Query& query, std::string_view kind) {
   return dry;
 }
 
+// Printable, as Go's unicode.IsPrint sees ASCII; beyond it everything counts as printable.
+bool printable(char c) { return static_cast<unsigned char>(c) >= 0x20 && c != 0x7f; }
+
+constexpr std::size_t kMaxManager = 128;
+
 Result<FieldValidation> parse_validation(std::string_view text, std::string_view kind) {
   if (text.empty() || text == "Warn") return FieldValidation::warn;
   if (text == "Strict") return FieldValidation::strict;
@@ -128,6 +133,25 @@ bool needs_node(const Context& c) {
 
 }  // namespace
 
+Result<std::string> manager_of(const http::Request& request, std::string_view options_kind) {
+  std::string given(request.query.get("fieldManager"));
+  api::FieldErrors problems;
+  if (given.size() > kMaxManager) {
+    problems.too_long("fieldManager", kMaxManager);
+  } else if (!std::all_of(given.begin(), given.end(), printable)) {
+    problems.invalid("fieldManager", given, "should only contain printable characters");
+  }
+  if (!problems.empty()) return options_error(options_kind, problems);
+  if (!given.empty()) return given;
+  std::string_view agent = request.headers.get("User-Agent");
+  agent = agent.substr(0, agent.find('/'));
+  std::string out;
+  for (const char c : agent.substr(0, kMaxManager)) {
+    if (printable(c)) out += c;
+  }
+  return out;
+}
+
 Result<Value> parse_body(const http::Request& request, std::string_view kind,
                          std::vector<std::string>* duplicates) {
   if (request.headers.get("Content-Type").starts_with("application/vnd.kubernetes.protobuf")) {
@@ -169,6 +193,7 @@ Result<registry::WriteContext> Service::write_context(Context& c,
   registry::WriteContext w;
   w.user = *c.user;
   w.warnings = &c.warnings;
+  SKIFF_TRY(w.manager, manager_of(c.request, options_kind));
   SKIFF_TRY(w.dry_run, parse_dry_run(c.request.query, options_kind));
   SKIFF_TRY(w.field_validation,
             parse_validation(c.request.query.get("fieldValidation"), options_kind));
@@ -201,24 +226,27 @@ Result<http::Response> Service::component_statuses(Context& c) const {
   return http::Response::make(200, p.form.content_type(), std::move(body));
 }
 
-Result<http::Response> Service::read(Context& c) {
-  if (c.resource->plural == "componentstatuses") return component_statuses(c);
-  SKIFF_TRY(const Presentation p, presentation(c));
-  SKIFF_TRY(const registry::ReadOptions options, read_options(c.request.query));
+Task<Result<http::Response>> Service::read(Context* c) {
+  if (c->resource->plural == "componentstatuses") co_return component_statuses(*c);
+  SKIFF_CO_TRY(const Presentation p, presentation(*c));
+  SKIFF_CO_TRY(const registry::ReadOptions options, read_options(c->request.query));
+  Target target = target_of(*c);
   http::Buffers body;
-  if (c.info.name.empty()) {
-    if (!c.resource->allows(api::kList)) return method_not_allowed();
-    SKIFF_TRY(const registry::Listing listing, registry_.list(target_of(c), options));
-    SKIFF_TRY(body, present(p, listing));
+  if (c->info.name.empty()) {
+    if (!c->resource->allows(api::kList)) co_return method_not_allowed();
+    SKIFF_CO_TRY(const registry::Listing listing,
+                 co_await registry_.fetch_list(std::move(target), options, &c->warnings));
+    SKIFF_CO_TRY(body, present(p, listing));
   } else {
-    const api::Subresource* sub = c.resource->subresource(c.info.subresource);
-    const bool allowed = c.info.subresource.empty() ? c.resource->allows(api::kGet)
-                                                    : sub && (sub->verbs & api::kGet) != 0;
-    if (!allowed) return method_not_allowed();
-    SKIFF_TRY(const registry::ItemPtr item, registry_.get(target_of(c), options));
-    SKIFF_TRY(body, present(p, item));
+    const api::Subresource* sub = c->resource->subresource(c->info.subresource);
+    const bool allowed = c->info.subresource.empty() ? c->resource->allows(api::kGet)
+                                                     : sub && (sub->verbs & api::kGet) != 0;
+    if (!allowed) co_return method_not_allowed();
+    SKIFF_CO_TRY(const registry::ItemPtr item,
+                 co_await registry_.fetch(std::move(target), options, &c->warnings));
+    SKIFF_CO_TRY(body, present(p, item));
   }
-  return http::Response::make(200, p.form.content_type(), std::move(body));
+  co_return http::Response::make(200, p.form.content_type(), std::move(body));
 }
 
 Result<http::Response> Service::respond(Context& c, const registry::Written& written) const {
@@ -323,7 +351,7 @@ Task<http::Response> Service::resource_request(Context* c) {
     } else if (verb == "create" && is_review(*c->resource)) {
       response = review(*c);
     } else if (verb == "get" || verb == "list") {
-      response = read(*c);
+      response = co_await read(c);
     } else if (verb == "create" || verb == "update" || verb == "patch") {
       response = co_await write(c);
     } else if (verb == "delete" || verb == "deletecollection") {

@@ -63,6 +63,7 @@ Attributes Service::attributes_of(const Context& c) const {
   a.ns = c.info.ns;
   a.name = c.info.name;
   a.path = c.info.path;
+  if (a.path == "/skiff/v1/history") history_attributes(c.request.query, a);
   // A namespace itself counts as lying in that namespace.
   if (a.group.empty() && a.resource == "namespaces" && a.ns.empty()) a.ns = a.name;
   return a;
@@ -205,6 +206,10 @@ Task<void> Service::handle(http::Request request, http::Exchange& exchange) {
     if (misplaced) c.resource = nullptr;
     const bool streamed = co_await stream(&c, &exchange);
     if (streamed) co_return;
+  }
+  if (is_own_path(c.info.path)) {
+    co_await own_path(&c, &exchange);
+    co_return;
   }
   http::Response response = co_await answer(&c);
   finish(c, response);

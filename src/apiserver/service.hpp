@@ -47,7 +47,7 @@ class Service {
 
   // resources.cpp
   Task<http::Response> resource_request(Context* c);
-  Result<http::Response> read(Context& c);
+  Task<Result<http::Response>> read(Context* c);
   Task<Result<http::Response>> write(Context* c);
   Task<Result<http::Response>> remove(Context* c);
   Result<http::Response> respond(Context& c, const registry::Written& written) const;
@@ -65,6 +65,13 @@ class Service {
 
   // watch_stream.cpp
   Task<Result<void>> watch(Context* c, http::Exchange* exchange);
+  // own_paths.cpp, own_state.cpp
+  Task<void> own_path(Context* c, http::Exchange* exchange);
+  Task<Result<http::Response>> history(Context* c);
+  http::Response store_status() const;
+  Task<Result<http::Response>> snapshots(Context* c);
+  Task<Result<void>> stream_snapshot(Context* c, http::Exchange* exchange);
+  Task<Result<void>> stream_state(Context* c, http::Exchange* exchange);
   // pod_log.cpp
   Task<Result<void>> pod_log(Context* c, http::Exchange* exchange);
 
@@ -81,6 +88,14 @@ class Service {
   metrics::Gauge* watchers_ = nullptr;
   metrics::Histogram* durations_ = nullptr;
 };
+
+// Whether `path` is one of skiff's own.
+bool is_own_path(std::string_view path);
+// What history() asks the authorizer.
+void history_attributes(const http::Query& query, Attributes& out);
+// Who writes, for history: ?fieldManager, or what the User-Agent begins with. Checked as upstream
+// checks it.
+Result<std::string> manager_of(const http::Request& request, std::string_view options_kind);
 
 // Reads the body as JSON or YAML. `kind` is named in the complaint about a body that is neither.
 Result<api::Value> parse_body(const http::Request& request, std::string_view kind,

@@ -179,6 +179,7 @@ Task<Result<void>> Service::watch(Context* c, http::Exchange* exchange) {
   const TimePoint end = env_.clock->now() + wanted.timeout;
   registry::Target target = target_of(*c);
   target.name.clear();
+  SKIFF_CO_CHECK(co_await registry_.catch_up(wanted.options.resource_version, &c->warnings));
   auto watcher = registry_.watch(target, wanted.options);
   if (!watcher && watcher.error().code != Code::expired) co_return watcher.error();
   http::Response head = http::Response::make(200, "application/json", {});

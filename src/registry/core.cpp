@@ -4,6 +4,17 @@
 
 namespace skiff::registry {
 
+store::Author Authors::of(const WriteContext& context) {
+  std::string name = context.user.name;
+  if (!context.manager.empty()) name += '/' + context.manager;
+  const auto found = known_.find(name);
+  if (found != known_.end()) return found->second;
+  if (known_.size() >= kMost) known_.clear();
+  auto author = std::make_shared<const std::string>(name);
+  known_.emplace(std::move(name), author);
+  return author;
+}
+
 ItemPtr Core::find(std::string_view group, std::string_view plural, std::string_view ns,
                    std::string_view name) const {
   auto found = store.get(keys::of(group, plural, ns, name));

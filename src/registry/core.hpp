@@ -4,6 +4,7 @@
 #include <functional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "event_expiry.hpp"
@@ -14,6 +15,17 @@
 
 namespace skiff::registry {
 
+// One string for everything an author wrote: there are few authors and many writes.
+class Authors {
+ public:
+  store::Author of(const WriteContext& context);
+
+ private:
+  // Clients choose their own names: beyond this many the table starts again.
+  static constexpr std::size_t kMost = 1024;
+  std::unordered_map<std::string, store::Author> known_;
+};
+
 struct Core {
   Env env;
   store::Store& store;
@@ -21,6 +33,7 @@ struct Core {
   KeyLocks locks;
   ServiceAllocator services;
   EventExpiry expiry;
+  Authors authors;
   // The first objects are written in one commit, with the namespaces they live in.
   bool bootstrapping = false;
 
@@ -50,6 +63,11 @@ class Reservations {
   Reservations& operator=(Reservations&&) noexcept = default;
   void if_committed(std::function<void()> f) { committed_.push_back(std::move(f)); }
   void if_refused(std::function<void()> f) { refused_.push_back(std::move(f)); }
+  // Names of allocations (allocations.hpp) that this write needs, or no longer needs.
+  void take(std::string name) { taken_.push_back(std::move(name)); }
+  void give_back(std::string name) { given_back_.push_back(std::move(name)); }
+  const std::vector<std::string>& taken() const noexcept { return taken_; }
+  const std::vector<std::string>& given_back() const noexcept { return given_back_; }
   void settle(bool committed) {
     for (auto& f : committed ? committed_ : refused_) f();
     committed_.clear();
@@ -59,6 +77,8 @@ class Reservations {
  private:
   std::vector<std::function<void()>> committed_;
   std::vector<std::function<void()>> refused_;
+  std::vector<std::string> taken_;
+  std::vector<std::string> given_back_;
 };
 
 // One write on its way.

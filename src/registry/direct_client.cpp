@@ -50,16 +50,17 @@ DirectClient::DirectClient(Registry& registry, std::string user) : registry_(reg
   user_.groups = {"system:masters", "system:authenticated"};
 }
 
-WriteContext DirectClient::context(bool dry_run) const {
+WriteContext DirectClient::context(bool dry_run, std::string manager) const {
   WriteContext c;
   c.user = user_;
+  c.manager = std::move(manager);
   c.dry_run = dry_run;
   return c;
 }
 
 Task<Result<ObjectPtr>> DirectClient::get(client::Ref ref) {
   SKIFF_CO_TRY(const Target target, target_of(ref));
-  const auto item = registry_.get(target);
+  const auto item = co_await registry_.fetch(target, ReadOptions());
   if (!item) co_return item.error();
   co_return object_of(*item);
 }
@@ -73,7 +74,7 @@ Task<Result<client::List>> DirectClient::list(client::Ref ref, client::ListOptio
   wanted.field_selector = std::move(options.field_selector);
   wanted.limit = options.limit;
   wanted.continue_token = std::move(options.continue_token);
-  SKIFF_CO_TRY(const Listing listing, registry_.list(target, wanted));
+  SKIFF_CO_TRY(const Listing listing, co_await registry_.fetch_list(target, std::move(wanted)));
   client::List out;
   out.items.reserve(listing.items.size());
   for (const ItemPtr& item : listing.items) out.items.push_back(object_of(item));
@@ -99,7 +100,7 @@ Task<Result<std::unique_ptr<client::WatchStream>>> DirectClient::watch(
 Task<Result<ObjectPtr>> DirectClient::create(client::Ref ref, Value object,
                                              client::WriteOptions options) {
   SKIFF_CO_TRY(Target target, target_of(ref));
-  WriteContext c = context(options.dry_run);
+  WriteContext c = context(options.dry_run, std::move(options.field_manager));
   co_return shown(co_await registry_.create(std::move(target), std::move(object), std::move(c)));
 }
 
@@ -108,14 +109,14 @@ Task<Result<ObjectPtr>> DirectClient::update(client::Ref ref, Value object,
   if (ref.name.empty()) ref.name = object["metadata"]["name"].as_string();
   if (ref.ns.empty()) ref.ns = object["metadata"]["namespace"].as_string();
   SKIFF_CO_TRY(Target target, target_of(ref));
-  WriteContext c = context(options.dry_run);
+  WriteContext c = context(options.dry_run, std::move(options.field_manager));
   co_return shown(co_await registry_.update(std::move(target), std::move(object), std::move(c)));
 }
 
 Task<Result<ObjectPtr>> DirectClient::patch(client::Ref ref, api::PatchType type, Value patch,
                                             client::WriteOptions options) {
   SKIFF_CO_TRY(Target target, target_of(ref));
-  WriteContext c = context(options.dry_run);
+  WriteContext c = context(options.dry_run, std::move(options.field_manager));
   co_return shown(
       co_await registry_.patch(std::move(target), type, std::move(patch), std::move(c)));
 }

@@ -19,6 +19,7 @@ void EventExpiry::note(const store::Item& item, Duration lifetime) {
 }
 
 std::vector<store::Op> EventExpiry::due(store::Store& store) {
+  static const store::Author author = std::make_shared<const std::string>("system:apiserver");
   std::vector<store::Op> ops;
   const TimePoint now = env_.clock->now();
   while (!entries_.empty() && entries_.front().deadline <= now && ops.size() < kMaxPerCommit) {
@@ -35,6 +36,7 @@ std::vector<store::Op> EventExpiry::due(store::Store& store) {
     op.expect = entry.modified;
     op.attributes = (*item)->attributes;
     op.is_volatile = true;
+    op.author = author;
     ops.push_back(std::move(op));
   }
   return ops;

@@ -32,6 +32,8 @@ Error bad_options(std::string_view field, const Value& value, std::string_view w
   return errors.to_error("meta.k8s.io", "ListOptions", "");
 }
 
+Error too_old() { return errors::expired("The resourceVersion for the provided list is too old."); }
+
 // Where in the store's history a list reads.
 struct ReadPoint {
   Revision at = 0;  // 0: newest
@@ -91,9 +93,7 @@ Result<ReadPoint> find_point(const Core& core, const ReadOptions& o) {
   const bool exact = o.resource_version_match == "Exact" ||
                      (o.resource_version_match.empty() && o.limit > 0 && asked > 0);
   if (exact) {
-    if (asked < core.store.compacted()) {
-      return errors::expired("The resourceVersion for the provided list is too old.");
-    }
+    if (asked < core.store.compacted()) return too_old();
     point.at = asked;
   }
   return point;
@@ -123,6 +123,34 @@ Result<bool> gather(const Core& core, const Selection& selection, store::Range r
   }
 }
 
+// The same from the log's history.
+Task<Result<bool>> gather_history(const Core* core, const Selection* selection, store::Range range,
+                                  std::size_t limit, Revision at, Listing* out) {
+  const std::size_t chunk = limit == 0 ? kScanChunk : selection->everything() ? limit : kScanChunk;
+  out->revision = at;
+  while (true) {
+    SKIFF_CO_TRY(store::Page page, co_await core->store.range_at(range, chunk, at));
+    for (std::size_t i = 0; i < page.items.size(); ++i) {
+      if (!selection->matches(*page.items[i])) continue;
+      out->items.push_back(page.items[i]);
+      if (limit != 0 && out->items.size() == limit) {
+        co_return page.more || i + 1 < page.items.size();
+      }
+    }
+    if (!page.more || page.items.empty()) co_return false;
+    range.begin = page.items.back()->key + '\0';
+  }
+}
+
+Result<ItemPtr> shown(const Target& target, const Result<ItemPtr>& item) {
+  if (!item) {
+    if (item.error().code != Code::not_found) return item.error();
+    return errors::not_found(*target.resource, target.name);
+  }
+  if (target.subresource == "scale") return scale_of(*target.resource, *item);
+  return served_item(*target.resource, *item);
+}
+
 }  // namespace
 
 Result<Revision> parse_revision(std::string_view text) {
@@ -142,43 +170,69 @@ Result<ItemPtr> read_one(const Core& core, const Target& target, const ReadOptio
   if (asked > core.store.revision()) {
     return errors::future_revision(asked, core.store.revision());
   }
-  auto item = core.store.get(keys::of(*target.resource, target.ns, target.name));
-  if (!item) {
-    if (item.error().code != Code::not_found) return item.error();
-    return errors::not_found(*target.resource, target.name);
-  }
-  if (target.subresource == "scale") return scale_of(*target.resource, *item);
-  return served_item(*target.resource, *item);
+  return shown(target, core.store.get(keys::of(*target.resource, target.ns, target.name)));
 }
 
-Result<Listing> read_list(const Core& core, const Target& target, const ReadOptions& options) {
+Task<Result<ItemPtr>> read_one_at(const Core* core, Target target, ReadOptions options) {
+  options.limit = 0;
+  options.continue_token.clear();
+  SKIFF_CO_CHECK(check_match(options));
+  if (options.resource_version_match != "Exact") co_return read_one(*core, target, options);
+  SKIFF_CO_TRY(const ReadPoint point, find_point(*core, options));
+  auto item =
+      co_await core->store.get_at(keys::of(*target.resource, target.ns, target.name), point.at);
+  if (!item && item.error().code == Code::expired) co_return too_old();
+  co_return shown(target, std::move(item));
+}
+
+namespace {
+
+// A list on its way: what is read, and from where.
+struct Reading {
+  Selection selection;
+  ReadPoint point;
+  store::Range range;
+  std::string prefix;
+  std::size_t limit = 0;
+  Listing out;
+  std::size_t left = 0;  // keys beyond the limit, where the store counts them
+};
+
+Result<Reading> begin_list(const Core& core, const Target& target, const ReadOptions& options) {
   const api::Resource& served = *target.resource;
-  SKIFF_TRY(const Selection selection,
+  SKIFF_TRY(Selection selection,
             Selection::make(served, options.label_selector, options.field_selector));
-  SKIFF_TRY(const ReadPoint point, find_point(core, options));
+  SKIFF_TRY(ReadPoint point, find_point(core, options));
   if (options.limit < 0) return errors::bad_request("limit must not be negative");
   store::Range range = selection.range(served, target.ns);
-  const std::string prefix = keys::collection(served);
+  std::string prefix = keys::collection(served);
   if (point.continued) {
     // A token may come from a list of another namespace: it never widens the range.
     const std::string from = prefix + point.after + '\0';
     if (from > range.begin) range.begin = from;
   }
-  Listing out;
-  std::size_t left = 0;
-  auto more =
-      gather(core, selection, range, static_cast<std::size_t>(options.limit), point.at, out, left);
+  return Reading{std::move(selection),
+                 std::move(point),
+                 std::move(range),
+                 std::move(prefix),
+                 static_cast<std::size_t>(options.limit),
+                 {},
+                 0};
+}
+
+Result<Listing> finish_list(const api::Resource& served, Reading& r, const Result<bool>& more) {
   if (!more) {
     if (more.error().code != Code::expired) return more.error();
-    if (point.continued) return stale_continue({point.at, point.after, -1});
-    return errors::expired("The resourceVersion for the provided list is too old.");
+    if (r.point.continued) return stale_continue({r.point.at, r.point.after, -1});
+    return too_old();
   }
+  Listing& out = r.out;
   if (*more && !out.items.empty()) {
-    ContinueToken token{out.revision, out.items.back()->key.substr(prefix.size()), -1};
-    if (selection.everything()) {
+    ContinueToken token{out.revision, out.items.back()->key.substr(r.prefix.size()), -1};
+    if (r.selection.everything()) {
       // An older revision is not counted by the store; the first page's count serves the rest.
       const auto shown = static_cast<std::int64_t>(out.items.size());
-      token.remaining = left > 0 ? static_cast<std::int64_t>(left) : point.remaining - shown;
+      token.remaining = r.left > 0 ? static_cast<std::int64_t>(r.left) : r.point.remaining - shown;
       if (token.remaining > 0) out.remaining = token.remaining;
     }
     out.continue_token = token.encode();
@@ -186,7 +240,43 @@ Result<Listing> read_list(const Core& core, const Target& target, const ReadOpti
   if (keys::converts(served)) {
     for (ItemPtr& item : out.items) item = served_item(served, item);
   }
-  return out;
+  return std::move(out);
+}
+
+}  // namespace
+
+Result<Listing> read_list(const Core& core, const Target& target, const ReadOptions& options) {
+  SKIFF_TRY(Reading r, begin_list(core, target, options));
+  const auto more = gather(core, r.selection, r.range, r.limit, r.point.at, r.out, r.left);
+  return finish_list(*target.resource, r, more);
+}
+
+Task<Result<Listing>> read_list_at(const Core* core, Target target, ReadOptions options) {
+  SKIFF_CO_TRY(Reading r, begin_list(*core, target, options));
+  Result<bool> more = false;
+  if (r.point.at == 0 || r.point.at >= core->store.window()) {
+    more = gather(*core, r.selection, r.range, r.limit, r.point.at, r.out, r.left);
+  } else {
+    more = co_await gather_history(core, &r.selection, r.range, r.limit, r.point.at, &r.out);
+  }
+  co_return finish_list(*target.resource, r, more);
+}
+
+Task<Result<void>> catch_up(Core* core, std::string resource_version,
+                            std::vector<std::string>* warnings) {
+  if (!resource_version.empty()) {
+    // A number that is no number is refused by who reads.
+    const auto asked = parse_revision(resource_version);
+    if (!asked || *asked <= core->store.revision()) co_return Result<void>();
+  }
+  const Result<Revision> reached = co_await core->store.barrier();
+  if (reached) co_return Result<void>();
+  if (reached.error().code != Code::unavailable) co_return reached.error();
+  if (warnings) {
+    warnings->emplace_back(
+        "this may be stale: the server that answered reaches no quorum of the cluster's servers");
+  }
+  co_return Result<void>();
 }
 
 ItemPtr scale_of(const api::Resource& resource, const ItemPtr& item) {

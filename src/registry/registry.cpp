@@ -1,5 +1,6 @@
 #include "skiff/registry/registry.hpp"
 
+#include "allocations.hpp"
 #include "bootstrap.hpp"
 #include "errors.hpp"
 #include "read.hpp"
@@ -47,6 +48,49 @@ void adopt_events(Core& core) {
   }
 }
 
+// As soon as there is somebody who decides.
+Task<void> write_bootstrap_later(Core* core) {
+  constexpr Duration kRetry = 1s;
+  for (;;) {
+    while (core->store.decider() == store::Decider::nobody) {
+      co_await core->store.decider_changed();
+    }
+    const Result<void> written = co_await write_bootstrap(core);
+    if (written) break;
+    log::warn("registry", "not all first objects are there", {{"error", written.error()}});
+    co_await core->env.clock->sleep_for(kRetry);
+  }
+  co_await adopt_allocations(core);
+}
+
+// Events that other servers wrote are noted by nobody who is left; whoever comes to decide does.
+Task<void> adopt_events_of_others(Core* core) {
+  for (;;) {
+    while (core->store.decider() != store::Decider::here) {
+      co_await core->store.decider_changed();
+    }
+    adopt_events(*core);
+    while (core->store.decider() == store::Decider::here) {
+      co_await core->store.decider_changed();
+    }
+  }
+}
+
+Task<Result<void>> begin(Core* core, TaskGroup* group) {
+  if (!core->options.shared) co_return co_await write_bootstrap(core);
+  group->spawn("registry: services", follow_services(core));
+  group->spawn("registry: allocations", repair_allocations(core));
+  group->spawn("registry: events", adopt_events_of_others(core));
+  const Result<void> written = co_await write_bootstrap(core);
+  if (!written && written.error().code != Code::unavailable) co_return written;
+  if (written) {
+    co_await adopt_allocations(core);
+  } else {
+    group->spawn("registry: first objects", write_bootstrap_later(core));
+  }
+  co_return Result<void>();
+}
+
 }  // namespace
 
 Task<Result<void>> Registry::start(TaskGroup& group) {
@@ -57,7 +101,7 @@ Task<Result<void>> Registry::start(TaskGroup& group) {
   s.core = std::make_unique<Core>(s.env, s.store, s.options, std::move(services));
   adopt_services(*s.core);
   adopt_events(*s.core);
-  SKIFF_CO_CHECK(co_await write_bootstrap(s.core.get()));
+  SKIFF_CO_CHECK(co_await begin(s.core.get(), &group));
   group.spawn("event expiry", s.core->expiry.run(&s.store));
   group.spawn("kubernetes service", keep_kubernetes_service(s.core.get()));
   co_return Result<void>();
@@ -119,6 +163,29 @@ Result<Listing> Registry::list(const Target& target, const ReadOptions& options)
 Result<std::unique_ptr<Watcher>> Registry::watch(const Target& target,
                                                  const WatchOptions& options) {
   return start_watch(*state_->core, target, options);
+}
+
+Task<Result<void>> Registry::catch_up(std::string resource_version,
+                                      std::vector<std::string>* warnings) {
+  return registry::catch_up(state_->core.get(), std::move(resource_version), warnings);
+}
+
+Task<Result<ItemPtr>> Registry::fetch(Target target, ReadOptions options,
+                                      std::vector<std::string>* warnings) {
+  SKIFF_CO_CHECK(co_await catch_up(options.resource_version, warnings));
+  co_return co_await read_one_at(state_->core.get(), std::move(target), std::move(options));
+}
+
+Task<Result<Listing>> Registry::fetch_list(Target target, ReadOptions options,
+                                           std::vector<std::string>* warnings) {
+  if (options.continue_token.empty()) {
+    SKIFF_CO_CHECK(co_await catch_up(options.resource_version, warnings));
+  }
+  co_return co_await read_list_at(state_->core.get(), std::move(target), std::move(options));
+}
+
+Task<Result<History>> Registry::history(Target target, HistoryOptions options) {
+  return read_history(state_->core.get(), std::move(target), options);
 }
 
 store::Store& Registry::store() noexcept { return state_->store; }

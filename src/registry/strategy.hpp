@@ -66,6 +66,9 @@ Result<void> on_update(Call& call, Value& doc, const Value& old);
 void on_erase(Call& call, const Value& last);
 // Takes everything a stored Service holds; used to rebuild the allocator at start.
 void adopt(Core& core, const Value& service);
+void disown(Core& core, const Value& service);  // the reverse
+// The same as names: "ip/10.96.0.7", "port/30080" (allocations.hpp).
+std::vector<std::string> allocations(const Value& service);
 }  // namespace services
 
 namespace kinds {

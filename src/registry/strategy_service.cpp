@@ -123,6 +123,7 @@ Result<std::string> take_ip(Call& call, const Value& doc, const std::string& wan
                   "failed to allocate IP " + wanted + ": " + claimed.error().message);
   }
   call.reservations.if_refused([&allocator, ip] { allocator.release_ip(ip); });
+  call.reservations.take("ip/" + ip);
   return ip;
 }
 
@@ -177,6 +178,7 @@ Result<int> take_port(Call& call, const Value& doc, std::string field, int wante
     return refuse(call, doc, std::move(field), wanted, claimed.error().message);
   }
   call.reservations.if_refused([&allocator, port] { allocator.release_port(port); });
+  call.reservations.take("port/" + std::to_string(port));
   return port;
 }
 
@@ -273,11 +275,13 @@ void release_later(Call& call, const Value& old, const Value* kept) {
     const std::string& text = ip.as_string();
     if (text == kNone || std::find(still.begin(), still.end(), ip) != still.end()) continue;
     call.reservations.if_committed([&allocator, text] { allocator.release_ip(text); });
+    call.reservations.give_back("ip/" + text);
   }
   const std::set<int> ports = kept ? ports_of(*kept) : std::set<int>();
   for (const int port : ports_of(old)) {
     if (ports.contains(port)) continue;
     call.reservations.if_committed([&allocator, port] { allocator.release_port(port); });
+    call.reservations.give_back("port/" + std::to_string(port));
   }
 }
 
@@ -317,6 +321,24 @@ Result<void> on_update(Call& call, Value& doc, const Value& old) {
 }
 
 void on_erase(Call& call, const Value& last) { release_later(call, last, nullptr); }
+
+std::vector<std::string> allocations(const Value& service) {
+  std::vector<std::string> out;
+  if (is_external(service)) return out;
+  for (const Value& ip : service["spec"]["clusterIPs"].items()) {
+    if (ip.as_string() != kNone) out.push_back("ip/" + ip.as_string());
+  }
+  for (const int port : ports_of(service)) out.push_back("port/" + std::to_string(port));
+  return out;
+}
+
+void disown(Core& core, const Value& service) {
+  if (is_external(service)) return;
+  for (const Value& ip : service["spec"]["clusterIPs"].items()) {
+    if (ip.as_string() != kNone) core.services.release_ip(ip.as_string());
+  }
+  for (const int port : ports_of(service)) core.services.release_port(port);
+}
 
 void adopt(Core& core, const Value& service) {
   if (is_external(service)) return;

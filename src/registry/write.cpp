@@ -1,5 +1,6 @@
 #include "write.hpp"
 
+#include "allocations.hpp"
 #include "conversion.hpp"
 #include "encode.hpp"
 #include "errors.hpp"
@@ -111,15 +112,49 @@ Task<void> wait_for_account(Core* core, const Write* write) {
   }
 }
 
+// Known before anything is sent: better at once than after a timeout.
+Error no_quorum() {
+  auto details = std::make_shared<ErrorDetails>();
+  details->retry_after_seconds = 1;
+  return {Code::unavailable,
+          "nothing was written: this server reaches no quorum of the cluster's servers (or not its "
+          "datastore); reads go on and may be stale",
+          std::move(details)};
+}
+
 void committed(Core& core, const Target& target, const ItemPtr& item, const Plan& plan) {
   if (is_events(*target.resource) && !plan.removed) {
     core.expiry.note(*item, core.options.event_ttl);
   }
 }
 
+// The document of a write that may have to be planned anew with other addresses; null otherwise.
+Value copy_for_another_try(const Core& core, const Write& write) {
+  const bool takes = core.options.shared && write.target.resource->plural == "services";
+  return takes ? write.document : Value();
+}
+
+// With several servers: what only one of them may have is taken before the object is written.
+Task<Result<void>> take(Core* core, Plan* plan) {
+  if (!core->options.shared || plan->reservations.taken().empty()) co_return Result<void>();
+  std::string owner(keys::tail(plan->ops.front().key));
+  std::vector<std::string> names = plan->reservations.taken();
+  co_return co_await take_allocations(core, std::move(names), std::move(owner));
+}
+
+Task<void> settle_allocations(Core* core, Plan* plan, Result<ItemPtr> verdict) {
+  // Not known whether it happened: what nobody uses is found later.
+  const bool unknown = !verdict && verdict.error().code == Code::unavailable;
+  if (!core->options.shared || unknown) co_return;
+  std::vector<std::string> names =
+      verdict ? plan->reservations.given_back() : plan->reservations.taken();
+  if (!names.empty()) co_await drop_allocations(core, std::move(names));
+}
+
 }  // namespace
 
 Task<Result<Written>> write_one(Core* core, Write write, WriteContext context) {
+  if (core->store.decider() == store::Decider::nobody) co_return no_quorum();
   if (waits_for_account(*core, write)) co_await wait_for_account(core, &write);
   for (int attempt = 1;; ++attempt) {
     KeyLocks::Guard guard;
@@ -127,6 +162,7 @@ Task<Result<Written>> write_one(Core* core, Write write, WriteContext context) {
       guard = co_await core->locks.lock(std::move(keys));
     }
     Plan plan;
+    Value original = copy_for_another_try(*core, write);
     if (auto ok = make_plan(*core, write, context, plan); !ok) {
       plan.reservations.settle(false);
       co_return ok.error();
@@ -136,10 +172,12 @@ Task<Result<Written>> write_one(Core* core, Write write, WriteContext context) {
       co_return uncommitted(write.target, plan);
     }
     std::vector<store::Op> ops = std::move(plan.ops);
+    for (store::Op& op : ops) op.author = core->authors.of(context);
     const store::Op lost{.type = ops.front().type, .key = ops.front().key};
     const std::vector<Result<ItemPtr>> verdicts = co_await core->store.commit(std::move(ops));
     const Result<ItemPtr>& verdict = verdicts.front();
     plan.reservations.settle(verdict.has_value());
+    co_await settle_allocations(core, &plan, verdict);
     if (verdict) {
       committed(*core, write.target, *verdict, plan);
       co_return answer(write.target, plan, *verdict);
@@ -193,6 +231,11 @@ struct Pending {
 Task<std::vector<Result<Written>>> write_many(Core* core, std::vector<Write> writes,
                                               WriteContext context) {
   std::vector<Result<Written>> results(writes.size(), Error{Code::internal, "not written"});
+  if (core->store.decider() == store::Decider::nobody) {
+    std::fill(results.begin(), results.end(), no_quorum());
+    co_return results;
+  }
+  const store::Author author = core->authors.of(context);
   std::vector<std::size_t> left(writes.size());
   for (std::size_t i = 0; i < left.size(); ++i) left[i] = i;
   std::vector<std::size_t> again;
@@ -203,14 +246,21 @@ Task<std::vector<Result<Written>>> write_many(Core* core, std::vector<Write> wri
     std::vector<store::Op> ops;
     for (const std::size_t i : round.members) {
       Plan plan;
+      Value original = copy_for_another_try(*core, writes[i]);
       if (auto ok = make_plan(*core, writes[i], context, plan); !ok) {
         plan.reservations.settle(false);
         results[i] = ok.error();
       } else if (plan.ops.empty() || context.dry_run) {
         plan.reservations.settle(false);
         results[i] = uncommitted(writes[i].target, plan);
+      } else if (const Result<void> took = co_await take(core, &plan); !took) {
+        plan.reservations.settle(false);
+        results[i] = took.error();
+        writes[i].document = std::move(original);
+        if (took.error().code == Code::already_exists) again.push_back(i);
       } else {
         const std::size_t first = ops.size();
+        for (store::Op& op : plan.ops) op.author = author;
         std::move(plan.ops.begin(), plan.ops.end(), std::back_inserter(ops));
         pending.push_back({i, first, std::move(plan)});
       }
@@ -224,6 +274,7 @@ Task<std::vector<Result<Written>>> write_many(Core* core, std::vector<Write> wri
       const Target& target = writes[one.write].target;
       const Result<ItemPtr>& verdict = verdicts[one.first_op];
       one.plan.reservations.settle(verdict.has_value());
+      co_await settle_allocations(core, &one.plan, verdict);
       if (verdict) {
         committed(*core, target, *verdict, one.plan);
         results[one.write] = answer(target, one.plan, *verdict);

@@ -12,10 +12,19 @@
 //   server_options.format_refusal = apiserver::ApiServer::format_refusal;
 //   http::Server server(env, api, server_options);  server.listen();  api.set_ready();
 //
+// Beside the API of Kubernetes it answers skiff's own paths (docs/operating/backup.md):
+//   GET  /skiff/v1/history?group=&version=&resource=&namespace=&name=&limit=&after=&until=
+//   GET  /skiff/v1/store        revisions, what is retained, who decides
+//   GET  /skiff/v1/state        every object at one revision (?revision=N), a JSON document a line
+//   GET  /skiff/v1/snapshot     takes a snapshot and streams its file
+//   GET  /skiff/v1/snapshots    those that are kept, and the schedule; POST takes one more
+//
 // Who may ask, and what:
 // - a client certificate (CN = user, O = groups) or a bearer token (static, or of a service
 //   account); a request with a bad credential is refused with 401;
 // - without any: only /healthz, /livez, /readyz and /version, all else is 401;
+// - history asks for the verb get or list on the subresource "history" of what it is about, the
+//   other paths of skiff's for get or post on the URL (nonResourceURLs);
 // - group system:masters may do everything; everybody else what Roles and ClusterRoles allow.
 #pragma once
 
@@ -29,6 +38,7 @@
 #include "skiff/http/server.hpp"
 #include "skiff/pki/keys.hpp"
 #include "skiff/registry/registry.hpp"
+#include "skiff/store/snapshot.hpp"
 
 namespace skiff::apiserver {
 
@@ -86,6 +96,17 @@ struct HealthCheck {
   bool live = false;  // also part of /livez
 };
 
+// The snapshots that the application takes of its store, for /skiff/v1/snapshot and .../snapshots.
+class Backups {
+ public:
+  virtual ~Backups() = default;
+  // Takes one now. For whoever asks for the file itself (`aside`): to a place of its own, and the
+  // caller removes it; else among those that are kept.
+  virtual Task<Result<store::SnapshotInfo>> take(bool aside) = 0;
+  // What is kept and what is scheduled, as the endpoint answers it.
+  virtual Task<Result<api::Value>> report() = 0;
+};
+
 struct Options {
   std::string git_version = "v1.35.0+skiff";  // kubectl reads major and minor from it
   std::string git_commit;
@@ -94,6 +115,7 @@ struct Options {
   // Speaks to the nodes' kubelets (logs); null: pods/log answers 503. Outlives this.
   http::Client* nodes = nullptr;
   std::vector<HealthCheck> checks;
+  Backups* backups = nullptr;  // null: there are no snapshots to be had; outlives this
   // How long a request may take; watches: between half an hour and an hour unless they say.
   Duration request_timeout = std::chrono::seconds(60);
   Duration watch_timeout = std::chrono::minutes(30);

@@ -27,7 +27,7 @@ class DirectClient final : public client::Client {
   Task<std::vector<Result<ObjectPtr>>> batch(std::vector<client::Write> writes) override;
 
  private:
-  WriteContext context(bool dry_run) const;
+  WriteContext context(bool dry_run, std::string manager = {}) const;
   Registry& registry_;
   User user_;
 };

@@ -52,6 +52,8 @@ enum class FieldValidation : std::uint8_t { ignore, warn, strict };
 
 struct WriteContext {
   User user;
+  // What the user writes with: the field manager, "" if not known. History shows both.
+  std::string manager;
   bool dry_run = false;
   FieldValidation field_validation = FieldValidation::ignore;
   // Complaints of whoever parsed the body (`duplicate field "spec.paused"`): refused or warned of
@@ -103,6 +105,35 @@ struct Listing {
   std::optional<std::int64_t> remaining;
 };
 
+// One change of one object, as history tells it.
+struct Change {
+  enum class Verb : std::uint8_t {
+    created,
+    modified,
+    deleted,
+    kept,  // it was there before everything that is kept of history, and has not changed since
+  };
+  Verb verb = Verb::modified;
+  Revision revision = 0;
+  WallTime time{};     // zero when not known
+  std::string author;  // "USER/FIELD-MANAGER" or "USER"; "" when not known
+  const api::Resource* resource = nullptr;
+  ItemPtr item;      // after the change; of a deleted object its last state
+  ItemPtr previous;  // before it; null for created, and when it is no longer kept
+};
+
+struct HistoryOptions {
+  std::size_t limit = 0;  // only the newest so many; 0: all
+  Revision after = 0;     // changes after this revision; below the oldest that is kept: from there
+  Revision until = 0;     // 0: now
+};
+
+struct History {
+  std::vector<Change> changes;  // oldest first
+  Revision revision = 0;        // newest of the store
+  Revision compacted = 0;       // changes up to this one are no longer told
+};
+
 struct WatchEvent {
   enum class Type : std::uint8_t { added, modified, deleted, bookmark };
   Type type = Type::added;
@@ -152,6 +183,9 @@ struct Options {
   std::string advertise_address;
   int advertise_port = 6443;
   Duration event_ttl = std::chrono::hours(1);
+  // Other servers write to the same store: what this process remembers (addresses, ports) is only a
+  // hint, and what must be unique is settled in the store.
+  bool shared = false;
   TokenIssuer* tokens = nullptr;  // serviceaccounts/token answers 404 without one; outlives this
 };
 
@@ -164,7 +198,8 @@ class Registry {
 
   // Rebuilds the address and port allocators, writes what every cluster has (namespaces, the
   // kubernetes Service, priority classes, RBAC defaults) in one commit, and spawns event expiry in
-  // `group`. Call once, before anything else; `group` is joined before this dies.
+  // `group`. Where the store is shared and nobody decides yet, they are written later. Call once,
+  // before anything else; `group` is joined before this dies.
   Task<Result<void>> start(TaskGroup& group);
 
   // Writes.
@@ -194,6 +229,21 @@ class Registry {
   Result<ItemPtr> get(const Target& target, const ReadOptions& options = {}) const;
   Result<Listing> list(const Target& target, const ReadOptions& options) const;
   Result<std::unique_ptr<Watcher>> watch(const Target& target, const WatchOptions& options);
+
+  // The same, but linearizable where the API promises it (catch_up() first), and at any revision
+  // that the log retains, not only at those in memory. GET knows resourceVersionMatch=Exact here.
+  Task<Result<ItemPtr>> fetch(Target target, ReadOptions options,
+                              std::vector<std::string>* warnings = nullptr);
+  Task<Result<Listing>> fetch_list(Target target, ReadOptions options,
+                                   std::vector<std::string>* warnings = nullptr);
+  // What comes before a read asked for with `resource_version`: waits until this server shows what
+  // was acknowledged anywhere, unless an older state will do ("0", or one that is here already).
+  // Free on a single server. Without a quorum the read may go on: `warnings` (may be null) is told.
+  Task<Result<void>> catch_up(std::string resource_version, std::vector<std::string>* warnings);
+
+  // Who changed what and when, of one object (target.name), of a kind, or (no target.resource) of
+  // everything in target.ns but volatile kinds.
+  Task<Result<History>> history(Target target, HistoryOptions options);
 
   store::Store& store() noexcept;
   const Options& options() const noexcept;
