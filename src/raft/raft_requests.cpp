@@ -198,6 +198,10 @@ Task<void> RaftLogImpl::answer_read(FrameHeader header, std::uint64_t request) {
 Task<Result<Revision>> RaftLogImpl::barrier() {
   if (decider() == Decider::here) co_return co_await confirm_leadership();
   const auto answer = co_await ask(FrameType::read, {});
+  if (decider() == Decider::nobody) {
+    co_return Error{Code::unavailable,
+                    "a majority of the servers cannot be reached: what is read may be stale"};
+  }
   if (!answer) co_return Error{Code::unavailable, answer.error().message};
   if (answer->size() != 1) co_return Error{Code::unavailable, "the leader's answer is damaged"};
   co_return answer->front();
