@@ -1,0 +1,354 @@
+// The log over a real etcd.
+#include "etcd_fixture.hpp"
+#include "skiff/http/client.hpp"
+
+using namespace skiff;
+using namespace skiff::etcd;
+using namespace skiff::etcd::test;
+
+namespace {
+
+// etcd needs a moment after its start.
+Task<void> answer_soon(Loop& loop, Server& server) {
+  for (int i = 0; i < 200; ++i) {
+    const auto begun = co_await server.begin();
+    if (begun) co_return;
+    INFO(begun.error().message);
+    REQUIRE(i < 199);
+    co_await loop.clock.sleep_for(100ms);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("two servers write and see the same") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  Server a(loop, options_for(etcd));
+  Server b(loop, options_for(etcd));
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, a);
+    co_await answer_soon(loop, b);
+    CHECK(a.log->decider() == store::Decider::elsewhere);
+    store::Op first = put("/core/pods/x/a", R"({"v":""})", 0);
+    first.revision_slot = 6;
+    first.attributes = {{"spec.nodeName", "n1"}};
+    first.author = std::make_shared<const std::string>("alice/kubectl");
+    const auto made = co_await a.write(first);
+    REQUIRE(made.has_value());
+    CHECK((co_await b.write(first)).error().code == Code::already_exists);
+    CHECK((co_await b.write(put("/core/pods/x/a", "2", 1))).error().code == Code::conflict);
+    CHECK((co_await b.write(put("/core/pods/x/b", "2", 7))).error().code == Code::not_found);
+    CHECK((co_await b.write(erase("/core/pods/x/b"))).error().code == Code::not_found);
+    CHECK((co_await b.write(erase("/core/pods/x/a", 1))).error().code == Code::conflict);
+    CHECK((co_await b.write(erase("/core/pods/x/a", 0))).error().code == Code::already_exists);
+    const auto changed = co_await b.write(put("/core/pods/x/a", "second", *made));
+    REQUIRE(changed.has_value());
+    const auto blind = co_await a.write(put("/core/pods/x/a", "third"));
+    REQUIRE(blind.has_value());
+    store::Op last = erase("/core/pods/x/a", *blind);
+    last.value = "gone at ";
+    last.revision_slot = 8;
+    const auto gone = co_await b.write(last);
+    REQUIRE(gone.has_value());
+    CHECK((co_await a.log->barrier()).value() == *gone);
+    co_await a.mirror.reach(*gone);
+    co_await b.mirror.reach(*gone);
+    for (const Server* server : {&a, &b}) {
+      const auto& told = server->mirror.delivered;
+      REQUIRE(told.size() == 4);
+      CHECK(told[0].item->value == R"({"v":")" + std::to_string(*made) + R"("})");
+      CHECK(told[0].item->attributes == first.attributes);
+      CHECK(*told[0].author == "alice/kubectl");
+      CHECK(told[0].previous == 0);
+      CHECK(told[2].previous == *changed);
+      CHECK(told[2].item->created == *made);
+      CHECK(told[3].erase);
+      CHECK(told[3].item->value == "gone at " + std::to_string(*gone));
+      CHECK(told[3].item->created == *made);
+      CHECK(told[3].item->modified == *gone);
+      CHECK(told[3].previous == *blind);
+      CHECK(server->mirror.items.empty());
+    }
+    auto told = co_await a.log->history(store::Range::key("/core/pods/x/a"), *made - 1, *gone, 0);
+    REQUIRE(told.has_value());
+    CHECK(told->size() == 4);
+    told = co_await a.log->history(store::Range::key("/core/pods/x/a"), *made, *blind, 0);
+    REQUIRE(told.has_value());
+    REQUIRE(told->size() == 2);
+    CHECK((*told)[0].item->value == "second");
+    auto state = co_await a.log->state(store::Range::prefix("/core/"), *changed, 0);
+    REQUIRE(state.has_value());
+    REQUIRE(state->size() == 1);
+    CHECK((*state)[0].item->value == "second");
+    CHECK((co_await a.log->close()).has_value());
+    CHECK((co_await b.log->close()).has_value());
+  };
+  loop.run(body());
+}
+
+TEST_CASE("a counter that two servers raise loses nothing") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  Server a(loop, options_for(etcd));
+  Server b(loop, options_for(etcd));
+  auto raise = [](Server* server, int times) -> Task<void> {
+    while (times > 0) {
+      const store::ItemPtr now = server->mirror.items["/n"];
+      const int next = now ? std::stoi(now->value) + 1 : 1;
+      store::Op op = put("/n", std::to_string(next), now ? now->modified : 0);
+      const auto done = co_await server->write(op);
+      if (done) --times;
+      const auto newest = co_await server->log->barrier();
+      REQUIRE(newest.has_value());
+      co_await server->mirror.reach(*newest);
+    }
+  };
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, a);
+    co_await answer_soon(loop, b);
+    TaskGroup group(loop.env.executor);
+    group.spawn("a", raise(&a, 40));
+    group.spawn("b", raise(&b, 40));
+    co_await group.join();
+    const auto newest = co_await a.log->barrier();
+    co_await a.mirror.reach(*newest);
+    CHECK(a.mirror.items["/n"]->value == "80");
+    CHECK((co_await a.log->close()).has_value());
+    CHECK((co_await b.log->close()).has_value());
+  };
+  loop.run(body());
+}
+
+TEST_CASE("etcd is killed and comes back: the watch goes on without gap or repeat") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  Server a(loop, options_for(etcd));
+  Server b(loop, options_for(etcd));
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, a);
+    co_await answer_soon(loop, b);
+    std::vector<store::Revision> acknowledged;
+    for (int round = 0; round < 3; ++round) {
+      for (int i = 0; i < 20; ++i) {
+        const auto done = co_await a.write(put("/k" + std::to_string(i), std::to_string(round)));
+        REQUIRE(done.has_value());
+        acknowledged.push_back(*done);
+      }
+      etcd.kill();
+      while (a.log->decider() != store::Decider::nobody) co_await a.mirror.changed.wait();
+      const auto refused = co_await a.write(put("/x", "y"));
+      CHECK(refused.error().code == Code::unavailable);
+      CHECK(refused.error().message.find("nothing was sent") != std::string::npos);
+      CHECK((co_await a.log->barrier()).error().code == Code::unavailable);
+      etcd.start();
+      while (a.log->decider() != store::Decider::elsewhere) co_await a.mirror.changed.wait();
+    }
+    const auto newest = co_await b.log->barrier();
+    if (newest) co_await b.mirror.reach(*newest);
+    co_await b.mirror.reach(acknowledged.back());
+    std::vector<store::Revision> told;
+    for (const store::Record& record : b.mirror.delivered) told.push_back(record.item->modified);
+    CHECK(told == acknowledged);
+    CHECK(b.mirror.replaced == 0);
+    CHECK((co_await a.log->close()).has_value());
+    CHECK((co_await b.log->close()).has_value());
+  };
+  loop.run(body());
+}
+
+TEST_CASE("values up to etcd's limit") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  Server a(loop, options_for(etcd));
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, a);
+    std::string large(1'400'000, 'v');
+    store::Revision newest = 0;
+    for (int i = 0; i < 12; ++i) {
+      const auto done = co_await a.write(put("/big" + std::to_string(i), large, 0));
+      REQUIRE(done.has_value());
+      newest = *done;
+    }
+    co_await a.mirror.reach(newest);
+    CHECK(a.mirror.items["/big3"]->value == large);
+    for (const std::size_t size : {1'600'000U, 2'900'000U}) {
+      const auto refused = co_await a.write(put("/more", std::string(size, 'v'), 0));
+      REQUIRE(refused.has_error());
+      CHECK(refused.error().code == Code::too_large);
+      CHECK(refused.error().message.find("--max-request-bytes") != std::string::npos);
+    }
+    auto told = co_await a.log->history(store::Range::prefix("/big"), 2, newest, 0);
+    REQUIRE(told.has_value());
+    CHECK(told->size() == 12);
+    Server again(loop, options_for(etcd));
+    REQUIRE((co_await again.begin()).has_value());
+    CHECK(again.mirror.items.size() == 12);
+    CHECK((co_await again.log->close()).has_value());
+    CHECK((co_await a.log->close()).has_value());
+  };
+  loop.run(body());
+}
+
+TEST_CASE("compaction: history ends, and who was away too long reads anew") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  Server a(loop, options_for(etcd));
+  EtcdOptions slow = options_for(etcd);
+  slow.history = 2s;
+  Server b(loop, slow);
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, a);
+    store::Revision newest = 0;
+    for (int i = 0; i < 10; ++i) {
+      newest = (co_await a.write(put("/k", std::to_string(i)))).value();
+    }
+    REQUIRE((co_await a.log->compact(newest - 2)).has_value());
+    CHECK(a.log->compacted() == newest - 2);
+    const auto old = co_await a.log->history(store::Range::key("/k"), newest - 5, newest, 0);
+    CHECK(old.error().code == Code::expired);
+    const auto kept = co_await a.log->history(store::Range::key("/k"), newest - 2, newest, 0);
+    REQUIRE(kept.has_value());
+    CHECK(kept->size() == 2);
+    const store::Range all;
+    CHECK((co_await a.log->state(all, newest - 5, 0)).error().code == Code::expired);
+    co_await answer_soon(loop, b);
+    CHECK(b.log->compacted() == newest - 2);
+    for (int i = 0; i < 400 && b.log->compacted() < newest; ++i) {
+      newest = (co_await a.write(put("/k", "again"))).value();
+      co_await loop.clock.sleep_for(20ms);
+    }
+    CHECK(b.log->compacted() > a.log->compacted());
+    CHECK((co_await a.log->close()).has_value());
+    CHECK((co_await b.log->close()).has_value());
+  };
+  loop.run(body());
+}
+
+TEST_CASE("endpoints that are dead or wrong") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  Server ready(loop, options_for(etcd));
+  EtcdOptions one_dead = options_for(etcd);
+  one_dead.endpoints.insert(one_dead.endpoints.begin(), "http://127.0.0.1:1");
+  Server a(loop, one_dead);
+  EtcdOptions dead = options_for(etcd);
+  dead.endpoints = {"http://127.0.0.1:1"};
+  Server b(loop, dead);
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, ready);
+    REQUIRE((co_await a.begin()).has_value());
+    const auto done = co_await a.write(put("/a", "b", 0));
+    INFO((done ? std::string() : done.error().message));
+    CHECK(done.has_value());
+    const auto refused = co_await b.begin();
+    REQUIRE(refused.has_error());
+    CHECK(refused.error().code == Code::unavailable);
+    CHECK(refused.error().message.find("127.0.0.1:1") != std::string::npos);
+    CHECK(refused.error().message.find('\n') == std::string::npos);
+    CHECK((co_await ready.log->close()).has_value());
+    CHECK((co_await a.log->close()).has_value());
+    CHECK((co_await b.log->close()).has_value());
+  };
+  loop.run(body());
+}
+
+TEST_CASE("one server leads; another follows when it goes") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  Server ready(loop, options_for(etcd));
+  auto first = open_election(loop.env, options_for(etcd), "one");
+  auto second = open_election(loop.env, options_for(etcd), "two");
+  REQUIRE(first.has_value());
+  REQUIRE(second.has_value());
+  bool won = false;
+  auto stand = [](Election* election, bool* out) -> Task<void> {
+    *out = (co_await election->campaign()).has_value();
+  };
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, ready);
+    REQUIRE((co_await (*first)->campaign()).has_value());
+    CHECK((*first)->leads());
+    TaskGroup group(loop.env.executor);
+    group.spawn("second", stand(second->get(), &won));
+    co_await loop.clock.sleep_for(5s);  // twice the lease: it is kept alive
+    CHECK_FALSE(won);
+    CHECK((*first)->leads());
+    CHECK((*second)->leader() == "one");
+    co_await (*first)->close();
+    CHECK_FALSE((*first)->leads());
+    co_await group.join();
+    CHECK(won);
+    CHECK((*second)->leads());
+    etcd.kill();
+    co_await (*second)->lost();
+    CHECK_FALSE((*second)->leads());
+    co_await (*second)->close();
+    CHECK((co_await ready.log->close()).has_value());
+  };
+  loop.run(body());
+}
+
+TEST_CASE("names and passwords") {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  EtcdProcess etcd;
+  etcd.start();
+  Loop loop;
+  EtcdOptions named = options_for(etcd);
+  named.user = "root";
+  named.password = "secret";
+  EtcdOptions mistaken = named;
+  mistaken.password = "guess";
+  Server ready(loop, named);  // a name where none is asked for does no harm
+  Server right(loop, named);
+  Server wrong(loop, mistaken);
+  Server nobody(loop, options_for(etcd));
+  http::Client client(loop.env);
+  auto ask = [](http::Client* client, std::string url, std::string body) -> Task<void> {
+    http::ClientRequest request;
+    request.method = http::Method::post;
+    request.url = std::move(url);
+    request.body = std::move(body);
+    const auto answer = co_await client->request(std::move(request));
+    REQUIRE(answer.has_value());
+    REQUIRE(answer->status == 200);
+  };
+  auto body = [&]() -> Task<void> {
+    co_await answer_soon(loop, ready);
+    const std::string url = etcd.url() + "/v3/auth/";
+    co_await ask(&client, url + "user/add", R"({"name":"root","password":"secret"})");
+    co_await ask(&client, url + "role/add", R"({"name":"root"})");
+    co_await ask(&client, url + "user/grant", R"({"user":"root","role":"root"})");
+    co_await ask(&client, url + "enable", "{}");
+    REQUIRE((co_await right.begin()).has_value());
+    const auto done = co_await right.write(put("/a", "b", 0));
+    REQUIRE(done.has_value());
+    co_await right.mirror.reach(*done);
+    for (Server* server : {&wrong, &nobody}) {
+      const auto refused = co_await server->begin();
+      REQUIRE(refused.has_error());
+      CHECK(refused.error().code == Code::unauthorized);
+      CHECK(refused.error().message.find('\n') == std::string::npos);
+      CHECK(refused.error().message.find("secret") == std::string::npos);
+      CHECK(refused.error().message.find("guess") == std::string::npos);
+      CHECK((co_await server->log->close()).has_value());
+    }
+    CHECK((co_await right.log->close()).has_value());
+    CHECK((co_await ready.log->close()).has_value());
+  };
+  loop.run(body());
+}
