@@ -11,5 +11,13 @@ namespace skiff::app {
 int image_main(std::vector<std::string> args);
 // `skiff check`: what this machine can and cannot do.
 int check_main(std::vector<std::string> args);
+// `skiff status`: the servers of a cluster, their roles, lag and health.
+int status_main(std::vector<std::string> args);
+// `skiff server remove NAME`.
+int server_remove_main(std::vector<std::string> args);
+// `skiff token create`.
+int token_main(std::vector<std::string> args);
+// `skiff encryption status|rotate|reload`.
+int encryption_main(std::vector<std::string> args);
 
 }  // namespace skiff::app

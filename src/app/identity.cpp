@@ -14,15 +14,6 @@ using pki::CertificateAuthority;
 using pki::KeyPair;
 using pki::LeafOptions;
 
-Result<CertificateAuthority> load_or_make_ca(const Env& env, const std::string& directory) {
-  const Result<KeyPair> kept = pki::load_key_pair(directory, "ca");
-  if (kept) return CertificateAuthority::load(*kept);
-  if (kept.error().code != Code::not_found) return kept.error();
-  CertificateAuthority ca = CertificateAuthority::create(*env.clock, *env.random, "skiff-ca");
-  SKIFF_CHECK(pki::save_key_pair(directory, "ca", ca.key_pair()));
-  return ca;
-}
-
 bool covers(const std::vector<std::string>& have, const std::vector<std::string>& want) {
   const std::set<std::string> set(have.begin(), have.end());
   return std::all_of(want.begin(), want.end(),
@@ -35,7 +26,9 @@ Result<KeyPair> load_or_issue(const Env& env, const CertificateAuthority& ca,
                               const std::string& directory, const std::string& name,
                               const LeafOptions& wanted) {
   const Result<KeyPair> kept = pki::load_key_pair(directory, name);
-  if (!kept && kept.error().code != Code::not_found) return kept.error();
+  const bool replaceable =
+      kept || kept.error().code == Code::not_found || kept.error().code == Code::conflict;
+  if (!replaceable) return kept.error();
   if (kept) {
     const Result<Certificate> certificate = Certificate::from_pem(kept->certificate_pem);
     const WallTime now = pki::plausible_time(env.clock->wall(), ca.certificate().not_before());
@@ -101,15 +94,20 @@ Result<std::string> load_or_make_key(const Env& env, const std::string& path) {
 Result<Identity> load_or_make_identity(const Env& env, const ServerOptions& options,
                                        const std::string& service_ip) {
   const std::string directory = options.data_dir + "/pki";
-  SKIFF_TRY(const CertificateAuthority ca, load_or_make_ca(env, directory));
+  SKIFF_TRY(
+      const CertificateAuthority ca,
+      CertificateAuthority::load_or_create(*env.clock, *env.random, directory, "ca", "skiff-ca"));
   Identity out;
   out.ca_pem = ca.certificate().to_pem();
+  out.cluster_id = ca.certificate().fingerprint();
   SKIFF_TRY(out.server,
             load_or_issue(env, ca, directory, "server", server_leaf(options, service_ip)));
   SKIFF_TRY(out.admin, load_or_issue(env, ca, directory, "admin",
                                      client_leaf("system:admin", {"system:masters"})));
   SKIFF_TRY(out.node_api_user, load_or_issue(env, ca, directory, "node-api-user",
                                              client_leaf("kube-apiserver-kubelet-client", {})));
+  SKIFF_TRY(out.peer, load_or_issue(env, ca, directory, "peer",
+                                    client_leaf(options.node_name, {"skiff:servers"})));
   LeafOptions kubelet;
   kubelet.subject = {"system:node:" + options.node_name, {"system:nodes"}};
   kubelet.server = true;
@@ -117,7 +115,40 @@ Result<Identity> load_or_make_identity(const Env& env, const ServerOptions& opti
   kubelet.ip_addresses = {options.node_ip, "127.0.0.1"};
   SKIFF_TRY(out.kubelet, load_or_issue(env, ca, directory, "kubelet", kubelet));
   SKIFF_TRY(out.service_account_key_pem, load_or_make_key(env, directory + "/service-account.key"));
+  out.renew_at = WallTime::max();
+  for (const KeyPair* pair :
+       {&out.server, &out.admin, &out.node_api_user, &out.peer, &out.kubelet}) {
+    SKIFF_TRY(const Certificate leaf, Certificate::from_pem(pair->certificate_pem));
+    out.renew_at = std::min(out.renew_at, leaf.renew_at());
+  }
   return out;
+}
+
+Task<void> keep_identity_fresh(Env env, ServerOptions options, std::string service_ip,
+                               WallTime renew_at, std::function<void(const Identity&)> renewed) {
+  // Calendar time may jump: it is looked at again now and then, however far off the date is.
+  constexpr Duration kLongest = 12h;
+  constexpr Duration kRetry = 10min;
+  for (;;) {
+    const WallTime now = env.clock->wall();
+    if (now < renew_at) {
+      const Duration left = renew_at - now;
+      co_await env.clock->sleep_for(std::min(left, kLongest));
+      continue;
+    }
+    const auto make = [&] { return load_or_make_identity(env, options, service_ip); };
+    const Result<Identity> fresh = co_await env.blocking->run(make);
+    if (!fresh || fresh->renew_at <= now) {
+      const std::string why =
+          fresh ? "the certificate authority itself is about to expire" : fresh.error().message;
+      log::error("app", "certificates cannot be renewed; trying again", {{"error", why}});
+      co_await env.clock->sleep_for(kRetry);
+      continue;
+    }
+    renew_at = fresh->renew_at;
+    renewed(*fresh);
+    log::info("app", "certificates renewed", {{"next", format_time(renew_at)}});
+  }
 }
 
 std::string make_kubeconfig(const Identity& identity, const std::string& server) {

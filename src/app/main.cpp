@@ -21,6 +21,9 @@ constexpr const char* kUsage =
     "  skiff kubectl    get, apply, delete, logs, describe, scale, rollout (also when called as "
     "kubectl)\n"
     "  skiff image      import, pull, list and remove container images\n"
+    "  skiff status     the cluster's servers: roles, lag, health\n"
+    "  skiff token      a token that lets another server join\n"
+    "  skiff encryption keys of what is encrypted on disk: show, change\n"
     "  skiff check      what this machine can and cannot do\n"
     "  skiff demo       the program inside the image skiff/demo\n"
     "  skiff version    this program's version\n"
@@ -52,7 +55,14 @@ int main(int argc, char** argv) {
   if (called.substr(called.rfind('/') + 1) == "kubectl") return skiff::cli::kubectl_main(args);
   const std::string command = args.empty() ? "" : args.front();
   if (!args.empty()) args.erase(args.begin());
+  if (command == "server" && !args.empty() && args.front() == "remove") {
+    args.erase(args.begin());
+    return skiff::app::server_remove_main(args);
+  }
   if (command == "server") return server(args);
+  if (command == "status") return skiff::app::status_main(args);
+  if (command == "token") return skiff::app::token_main(args);
+  if (command == "encryption") return skiff::app::encryption_main(args);
   if (command == "kubectl") return skiff::cli::kubectl_main(args);
   if (command == "image") return skiff::app::image_main(args);
   if (command == "check") return skiff::app::check_main(args);

@@ -6,9 +6,11 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <fstream>
 #include <sstream>
 
+#include "skiff/api/quantity.hpp"
 #include "skiff/api/value.hpp"
 #include "skiff/cli/flags.hpp"
 
@@ -34,16 +36,35 @@ void add_flags(cli::Flags& f, ServerOptions& o) {
   f.add("service-cidr", &o.service_cidr, "CIDR", "addresses of services (default 10.43.0.0/16)");
   f.add("service-node-port-range", &o.node_ports, "A-B", "node ports (default 30000-32767)");
   f.add("cluster-domain", &o.cluster_domain, "NAME", "DNS domain (default cluster.local)");
-  f.add("token", &o.token, "TOKEN", "bearer token with full rights, beside the certificate");
-  f.add("datastore", &o.datastore, "KIND", "sqlite (default) or memory (nothing is kept)");
+  f.add("token", &o.token, "TOKEN",
+        "bearer token with full rights, beside the certificate; with --server: the join token that "
+        "skiff token create prints there");
+  f.add("datastore", &o.datastore, "KIND",
+        "sqlite (default), memory (nothing is kept), or the http(s):// address of an etcd");
   f.add("durability", &o.durability, "MODE",
-        "full (default): a power cut loses nothing; relaxed: it may lose the last seconds");
+        "full (default): a power cut loses nothing; relaxed: a power cut may lose writes of the "
+        "last seconds that were already acknowledged, a crash of skiff alone loses nothing");
+  f.add("history", &o.history, "SPAN",
+        "how long what was overwritten or deleted can still be read and undone (default 24h)");
+  f.add("history-bytes", &o.history_bytes, "SIZE",
+        "how much of it is kept on disk at most (default 256Mi; 0: no bound)");
+  f.add("encrypt", &o.encrypt, "KIND,...",
+        "what is encrypted on disk: plural names such as secrets,configmaps, or none (default "
+        "secrets)");
+  f.add("encryption-keys", &o.encryption_keys, "FILE",
+        "keys, one a line, 32 bytes in base64; the first encrypts, all decrypt (default: made in "
+        "the data directory)");
+  f.add("encryption-keys-command", &o.encryption_keys_command, "CMD",
+        "a shell command that prints the keys, for keys that must not lie on this disk");
   f.add("default-registry", &o.default_registry, "HOST",
         "registry that image names without a host are pulled from (default: none)");
   f.add("log-level", &o.log_level, "LEVEL", "debug, info (default), warn, error or off");
   f.add("config", &o.config, "FILE", "YAML file whose keys are these flags");
-  f.add("cluster-init", &o.cluster_init, "", "start a cluster of several servers");
-  f.add("server", &o.server, "URL", "join the servers at this address");
+  f.add("cluster-init", &o.cluster_init, "",
+        "be the first of several servers; a data directory of a single server is converted");
+  f.add("server", &o.server, "URL", "join the cluster of the server at this address, with --token");
+  f.add("cluster-reset", &o.cluster_reset, "",
+        "the other servers are lost for good: make this one a cluster again, then stop");
   f.add("sim-nodes", &o.sim_nodes, "N", "add simulated nodes");
   f.add("help", &o.help, "", "show this", 'h');
 }
@@ -73,20 +94,57 @@ Result<api::Value> read_config(const std::string& path) {
   return document;
 }
 
-Result<void> check(const ServerOptions& o) {
-  if (o.cluster_init || !o.server.empty()) {
-    return bad("this version of skiff runs one server: leave out --cluster-init and --server");
+Result<void> check_cluster(const ServerOptions& o) {
+  if (o.cluster_init && !o.server.empty()) {
+    return bad("--cluster-init begins a cluster and --server joins one: give one of them");
   }
+  if (o.cluster_reset && (o.cluster_init || !o.server.empty())) {
+    return bad("--cluster-reset goes with neither --cluster-init nor --server");
+  }
+  const bool several = o.cluster_init || o.cluster_reset || !o.server.empty();
+  if (several && o.external_datastore()) {
+    return bad(
+        "servers over one etcd need no joining: leave out --cluster-init, --server and "
+        "--cluster-reset");
+  }
+  if (several && o.datastore != "sqlite") {
+    return bad("several servers keep their state on disk: leave out --datastore " + o.datastore);
+  }
+  if (!o.server.empty() && !o.server.starts_with("https://")) {
+    return bad("--server " + o.server + ": want https://HOST:PORT");
+  }
+  return {};
+}
+
+Result<void> check_store(ServerOptions& o) {
+  if (o.datastore != "sqlite" && o.datastore != "memory" && !o.external_datastore()) {
+    return bad("unknown --datastore \"" + o.datastore +
+               "\": use sqlite, memory or the http(s):// address of an etcd");
+  }
+  if (o.durability != "full" && o.durability != "relaxed") {
+    return bad("unknown --durability \"" + o.durability + "\": use full or relaxed");
+  }
+  const auto age = parse_span(o.history);
+  if (!age) return annotate(age.error(), "--history");
+  o.history_age = *age;
+  const auto size = api::Quantity::parse(o.history_bytes);
+  if (!size || size->negative()) {
+    return bad("--history-bytes " + o.history_bytes + ": want a size such as 256Mi or 1G");
+  }
+  o.history_size = static_cast<std::size_t>(size->value());
+  if (!o.encryption_keys.empty() && !o.encryption_keys_command.empty()) {
+    return bad("--encryption-keys and --encryption-keys-command: give one of them");
+  }
+  return {};
+}
+
+Result<void> check(ServerOptions& o) {
+  SKIFF_CHECK(check_store(o));
+  SKIFF_CHECK(check_cluster(o));
   if (o.sim_nodes != 0)
     return bad("this version of skiff has no simulated nodes: leave out --sim-nodes");
   if (o.https_port < 1 || o.https_port > 65535 || o.kubelet_port < 1 || o.kubelet_port > 65535) {
     return bad("ports lie between 1 and 65535");
-  }
-  if (o.datastore != "sqlite" && o.datastore != "memory") {
-    return bad("unknown --datastore \"" + o.datastore + "\": use sqlite or memory");
-  }
-  if (o.durability != "full" && o.durability != "relaxed") {
-    return bad("unknown --durability \"" + o.durability + "\": use full or relaxed");
   }
   for (const std::string& name : o.disable) {
     if (std::find(kComponents.begin(), kComponents.end(), name) == kComponents.end()) {
@@ -101,6 +159,30 @@ Result<void> check(const ServerOptions& o) {
 
 bool ServerOptions::disabled(std::string_view component) const {
   return std::find(disable.begin(), disable.end(), component) != disable.end();
+}
+
+bool ServerOptions::external_datastore() const {
+  return datastore.starts_with("http://") || datastore.starts_with("https://");
+}
+
+std::string ServerOptions::own_url() const {
+  const bool v6 = node_ip.find(':') != std::string::npos;
+  return "https://" + (v6 ? "[" + node_ip + "]" : node_ip) + ":" + std::to_string(https_port);
+}
+
+Result<Duration> parse_span(std::string_view text) {
+  std::int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
+  constexpr std::int64_t kMost = 1'000'000;
+  const bool good = error == std::errc() && number >= 0 && number <= kMost;
+  if (good && unit == "s") return Duration(std::chrono::seconds(number));
+  if (good && unit == "m") return Duration(std::chrono::minutes(number));
+  if (good && unit == "h" && number <= kMost / 24) return Duration(std::chrono::hours(number));
+  if (good && unit == "d" && number <= kMost / 576)
+    return Duration(std::chrono::hours(24 * number));
+  if (good && unit.empty() && number == 0) return Duration::zero();
+  return bad("\"" + std::string(text) + "\" is no span of time: write 90s, 30m, 24h or 7d");
 }
 
 std::string default_data_dir() {
@@ -125,6 +207,7 @@ Result<ServerOptions> parse_server_options(std::span<const std::string> args) {
   SKIFF_CHECK(check(options));
   if (options.data_dir.empty()) options.data_dir = default_data_dir();
   if (options.node_name.empty()) options.node_name = host_name();
+  if (options.encrypt.empty()) options.encrypt = {"secrets"};
   return options;
 }
 

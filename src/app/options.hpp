@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "skiff/base/clock.hpp"
 #include "skiff/base/result.hpp"
 
 namespace skiff::app {
@@ -26,21 +27,35 @@ struct ServerOptions {
   std::string token;
   std::string datastore = "sqlite";
   std::string durability = "full";
-  std::string default_registry;  // where short image names are pulled from; none
+  std::string history = "24h";
+  std::string history_bytes = "256Mi";
+  Duration history_age{};               // `history` as a duration; 0: age does not matter
+  std::size_t history_size = 0;         // `history_bytes` as a number; 0: no bound
+  std::vector<std::string> encrypt;     // {"secrets"} when nothing is said
+  std::string encryption_keys;          // a file
+  std::string encryption_keys_command;  // or what prints them
+  std::string default_registry;         // where short image names are pulled from; none
   std::string log_level = "info";
   std::string config;
   bool cluster_init = false;
-  std::string server;
+  bool cluster_reset = false;
+  std::string server;  // joins the servers here; `token` is the join token then
   std::int64_t sim_nodes = 0;
   bool help = false;
 
   bool disabled(std::string_view component) const;
+  bool external_datastore() const;  // etcd
+  // https://NODE-IP:PORT, where other servers reach this one. `node_ip` must be known by then.
+  std::string own_url() const;
   std::string kubeconfig() const { return data_dir + "/kubeconfig"; }
 };
 
 // Reads flags and then the file named by --config. Fails with one line for the user.
 Result<ServerOptions> parse_server_options(std::span<const std::string> args);
 std::string server_help();
+
+// "90s", "30m", "24h", "7d"; "0" is none. bad_request with what is wanted.
+Result<Duration> parse_span(std::string_view text);
 
 // The data directory used when none is given.
 std::string default_data_dir();

@@ -144,6 +144,23 @@ SealKeys SealKeys::with_new_key(Random& random) const {
   return SealKeys(std::move(impl));
 }
 
+SealKeys SealKeys::with(const SealKeys& more, bool first) const {
+  auto impl = std::make_shared<Impl>();
+  impl->keys.reserve(kMaxKeys);
+  const auto known = [](const std::vector<Key>& list, const Key& key) {
+    return std::any_of(list.begin(), list.end(), [&](const Key& k) { return k.id == key.id; });
+  };
+  const auto add = [&](const std::vector<Key>& list, const std::vector<Key>* but) {
+    for (const Key& key : list) {
+      if (impl->keys.size() < kMaxKeys && (!but || !known(*but, key))) impl->keys.push_back(key);
+    }
+  };
+  if (first) add(more.impl_->keys, nullptr);
+  add(impl_->keys, &more.impl_->keys);
+  if (!first) add(more.impl_->keys, nullptr);
+  return SealKeys(std::move(impl));
+}
+
 SealKeys SealKeys::keep(std::size_t count) const {
   auto impl = std::make_shared<Impl>();
   const std::size_t kept = std::clamp<std::size_t>(count, 1, impl_->keys.size());

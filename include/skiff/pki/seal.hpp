@@ -40,6 +40,9 @@ class SealKeys {
   std::string to_text() const;
   // A new key that seals from now on, before these.
   SealKeys with_new_key(Random& random) const;
+  // With the keys of `more` beside these: before them (so that their first seals) or after them. A
+  // key in both counts once, where `more` stands.
+  SealKeys with(const SealKeys& more, bool first) const;
   // The first `count` keys only; at least one stays.
   SealKeys keep(std::size_t count) const;
 

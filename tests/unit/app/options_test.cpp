@@ -38,6 +38,24 @@ TEST_CASE("what a server can be told") {
   CHECK(o->disabled("proxy"));
   CHECK(o->disabled("kubelet"));
   CHECK_FALSE(o->disabled("scheduler"));
+  CHECK(o->history_age == std::chrono::hours(24));
+  CHECK(o->history_size == 256U << 20U);
+  CHECK(o->encrypt == std::vector<std::string>{"secrets"});
+  const auto more = parse({"--history", "90s", "--history-bytes", "0", "--encrypt",
+                           "secrets,configmaps", "--datastore", "http://127.0.0.1:2379"});
+  REQUIRE(more.has_value());
+  CHECK(more->history_age == std::chrono::seconds(90));
+  CHECK(more->history_size == 0);
+  CHECK(more->encrypt == std::vector<std::string>{"secrets", "configmaps"});
+  CHECK(more->external_datastore());
+}
+
+TEST_CASE("spans of time") {
+  CHECK(parse_span("0").value() == Duration::zero());
+  CHECK(parse_span("7d").value() == std::chrono::hours(168));
+  for (const char* text : {"", "h", "-1h", "1.5h", "5", "1000001s", "5 h"}) {
+    CHECK_FALSE(parse_span(text).has_value());
+  }
 }
 
 TEST_CASE("what a server refuses, in one line") {
@@ -49,7 +67,25 @@ TEST_CASE("what a server refuses, in one line") {
       {{"extra"}, "unexpected argument \"extra\""},
       {{"--https-port", "0"}, "ports lie between 1 and 65535"},
       {{"--https-port", "70000"}, "ports lie between 1 and 65535"},
-      {{"--datastore", "etcd"}, "unknown --datastore \"etcd\": use sqlite or memory"},
+      {{"--datastore", "etcd"},
+       "unknown --datastore \"etcd\": use sqlite, memory or the http(s):// address of an etcd"},
+      {{"--history", "1y"}, "--history: \"1y\" is no span of time: write 90s, 30m, 24h or 7d"},
+      {{"--history", "99999999999999999999h"},
+       "--history: \"99999999999999999999h\" is no span of time: write 90s, 30m, 24h or 7d"},
+      {{"--history-bytes", "much"}, "--history-bytes much: want a size such as 256Mi or 1G"},
+      {{"--history-bytes", "-1"}, "--history-bytes -1: want a size such as 256Mi or 1G"},
+      {{"--encryption-keys", "a", "--encryption-keys-command", "b"},
+       "--encryption-keys and --encryption-keys-command: give one of them"},
+      {{"--cluster-init", "--server", "https://a:6443"},
+       "--cluster-init begins a cluster and --server joins one: give one of them"},
+      {{"--cluster-init", "--cluster-reset"},
+       "--cluster-reset goes with neither --cluster-init nor --server"},
+      {{"--cluster-init", "--datastore", "memory"},
+       "several servers keep their state on disk: leave out --datastore memory"},
+      {{"--cluster-init", "--datastore", "http://127.0.0.1:2379"},
+       "servers over one etcd need no joining: leave out --cluster-init, --server and "
+       "--cluster-reset"},
+      {{"--server", "10.0.0.1"}, "--server 10.0.0.1: want https://HOST:PORT"},
       {{"--durability", "some"}, "unknown --durability \"some\": use full or relaxed"},
       {{"--dat-dir", "x"}, "unknown flag --dat-dir; did you mean --data-dir?"},
       {{"--config", "/nowhere/skiff.yaml"},

@@ -82,6 +82,17 @@ TEST_CASE("a new key seals, older ones still open, and a lost one is named") {
   CHECK(lost.error().message.find(old.ids()[0]) != std::string::npos);
 }
 
+TEST_CASE("keys are put beside others, before or after them, once each") {
+  const SealKeys a = keys(1);
+  const SealKeys b = keys(2);
+  const std::string ia = a.ids()[0];
+  const std::string ib = b.ids()[0];
+  CHECK(a.with(b, true).ids() == std::vector<std::string>{ib, ia});
+  CHECK(a.with(b, false).ids() == std::vector<std::string>{ia, ib});
+  CHECK(a.with(b, false).with(b, true).ids() == std::vector<std::string>{ib, ia});
+  CHECK(a.with(a, false).ids() == std::vector<std::string>{ia});
+}
+
 TEST_CASE("a file of keys") {
   const std::string a = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
   const std::string b = "/wECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
