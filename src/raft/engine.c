@@ -205,6 +205,8 @@ static bool append_makes_sense(const skiff_engine* e, const struct skiff_message
     if (m->term == e->raft.current_term) return false;
   }
   if ((m->index == 0) != (m->log_term == 0) || m->log_term > m->term) return false;
+  /* An old message, about entries that were forgotten since: the core would take them for new. */
+  if (m->n_entries > 0 && m->index < e->raft.trail.offset) return false;
   uint64_t term = m->log_term;
   for (uint32_t i = 0; i < m->n_entries; ++i) {
     const struct skiff_entry* entry = &m->entries[i];

@@ -84,6 +84,7 @@ class RaftLogImpl final : public RaftLog {
   struct Peer {
     std::optional<TimePoint> contact;
     std::string trouble;
+    int lost = 0;  // results in a row that it cannot give with all it acknowledged
     std::optional<TimePoint> told_stranger;
   };
   struct Request {

@@ -13,6 +13,7 @@ constexpr std::size_t kMessageBytes = 512U << 10U;
 constexpr Duration kComplainEvery = std::chrono::seconds(10);
 constexpr Duration kRetryDisk = std::chrono::seconds(1);
 constexpr std::size_t kMaxOutbox = 4096;
+constexpr int kLost = 2;
 
 }  // namespace
 
@@ -424,7 +425,8 @@ void RaftLogImpl::receive_core(const FrameHeader& header, std::string_view paylo
   m.entries = entries.data();
   skiff_update update;
   const int rv = skiff_engine_receive(engine_.get(), now_ms(), &m, &update);
-  if (rv == SKIFF_LOST) {
+  // A single such result may just be old.
+  if (rv == SKIFF_LOST && ++peer.lost >= kLost) {
     peer.trouble =
         "it lost entries that it had acknowledged: remove it, empty its data directory "
         "and let it join again";
@@ -432,6 +434,10 @@ void RaftLogImpl::receive_core(const FrameHeader& header, std::string_view paylo
   } else if (rv > 0) {
     complain(header.address, "a message from a server cannot be followed",
              {Code::internal, skiff_engine_error(rv)});
+  }
+  if (rv == 0 && m.type == SKIFF_APPEND_RESULT && m.rejected == 0) {
+    peer.lost = 0;
+    peer.trouble.clear();
   }
   absorb(update, message->entries, m.index + 1);
   if (m.type == SKIFF_APPEND && skiff_engine_leader(engine_.get()) == header.from) {
