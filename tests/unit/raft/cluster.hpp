@@ -78,6 +78,7 @@ struct Disk {
   Entries::Loaded entries;
   std::vector<Record> records;  // of the inner log, in order
   store::Recovered floor;       // what a snapshot said
+  std::size_t synced = 0;       // of `records`
   bool full = false;
   int writes = 0;
 };
@@ -150,12 +151,16 @@ class FakeInner final : public store::Log {
   }
   Revision compacted() const override { return disk_->floor.compacted; }
   Task<Result<void>> compact(Revision) override { co_return Result<void>(); }
-  Task<Result<void>> sync() override { co_return Result<void>(); }
+  Task<Result<void>> sync() override {
+    disk_->synced = disk_->records.size();
+    co_return Result<void>();
+  }
   Task<Result<void>> close() override { co_return Result<void>(); }
   Task<Result<void>> replace(Recovered at, std::vector<Record> state) override {
     std::sort(state.begin(), state.end(),
               [](const Record& a, const Record& b) { return a.item->modified < b.item->modified; });
     disk_->records = std::move(state);
+    disk_->synced = 0;
     disk_->floor = at;
     co_return Result<void>();
   }
@@ -253,6 +258,7 @@ struct Cluster {
   std::size_t keep_bytes = 8U << 20U;
   std::size_t apply_bytes = 1U << 20U;
   std::size_t chunk_bytes = 512U << 10U;
+  bool power_cuts = false;
 
   ~Cluster() {
     for (auto& [id, node] : nodes) stop(id);
@@ -325,6 +331,10 @@ struct Cluster {
     wires.receivers.erase(id);
     auto dead = node.disk;
     node.disk = std::make_shared<Disk>(*after);
+    if (power_cuts) {  // of what the inner log was not asked to sync, only a beginning remains
+      const std::size_t kept = node.disk->records.size() - node.disk->synced;
+      node.disk->records.resize(node.disk->synced + loop.random.below(kept + 1));
+    }
     (void)wait(node.log->close());
     node.log.reset();
     node.network.reset();
