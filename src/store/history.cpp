@@ -3,13 +3,6 @@
 #include <algorithm>
 
 namespace skiff::store {
-namespace {
-
-std::size_t size_of(const Item& item) {
-  return sizeof(Item) + item.key.capacity() + item.value.capacity() + 64 * item.attributes.size();
-}
-
-}  // namespace
 
 std::size_t History::cost(const Change& change) {
   std::size_t bytes = sizeof(Change);
@@ -21,6 +14,11 @@ std::size_t History::cost(const Change& change) {
 void History::push(Change change) {
   bytes_ += cost(change);
   changes_.push_back(std::move(change));
+}
+
+void History::push_front(Change change) {
+  bytes_ += cost(change);
+  changes_.push_front(std::move(change));
 }
 
 void History::pop_front() {
@@ -35,15 +33,34 @@ std::size_t History::first_after(Revision revision) const {
   return static_cast<std::size_t>(it - changes_.begin());
 }
 
+std::size_t History::maker(const Item& item) const {
+  const std::size_t i = first_after(item.modified - 1);
+  return i < changes_.size() && changes_[i].revision() == item.modified ? i : changes_.size();
+}
+
 ItemPtr History::version_at(const Slot& newest, Revision at) const {
   Slot slot = newest;
   while (slot.item && slot.item->modified > at) {
-    const std::size_t i = first_after(slot.item->modified - 1);
-    SKIFF_ASSERT(i < changes_.size() && changes_[i].item == slot.item,
-                 "a version younger than the last compaction has no change");
+    const std::size_t i = maker(*slot.item);
+    SKIFF_ASSERT(i < changes_.size(), "a version within the window has no change");
     slot = changes_[i].replaced;
   }
   return slot.erased ? nullptr : slot.item;
+}
+
+void History::put_before(const Slot& newest, Slot older) {
+  const Slot* slot = &newest;
+  while (slot->item) {
+    const std::size_t i = maker(*slot->item);
+    if (i == changes_.size()) return;
+    Change& change = changes_[i];
+    slot = &change.replaced;
+    if (slot->item) continue;
+    bytes_ -= cost(change);
+    change.replaced = std::move(older);
+    bytes_ += cost(change);
+    return;
+  }
 }
 
 }  // namespace skiff::store

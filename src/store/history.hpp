@@ -1,5 +1,5 @@
-// What happened since the last compaction, in revision order: serves reads at older revisions and
-// watches that resume.
+// What happened within the window, in revision order: serves reads at older revisions and watches
+// that resume.
 #pragma once
 
 #include <deque>
@@ -14,6 +14,9 @@ struct Change {
   ItemPtr item;
   Slot replaced;  // what the key held before; item null: nothing
   bool erase = false;
+  bool is_volatile = false;
+  WallTime time{};
+  Author author;
 
   Revision revision() const { return item->modified; }
   const ItemPtr* previous() const {
@@ -23,6 +26,10 @@ struct Change {
     return {erase ? Event::Type::erase : Event::Type::put, item,
             replaced.erased ? nullptr : replaced.item};
   }
+  Record record() const {
+    const ItemPtr* before = previous();
+    return {item, before != nullptr ? (*before)->modified : 0, erase, is_volatile, time, author};
+  }
 };
 
 // A key's version chain costs nothing of its own: a version leads to the change that made it, and
@@ -30,6 +37,8 @@ struct Change {
 class History {
  public:
   void push(Change change);
+  // A change older than all: what the log remembers, read back.
+  void push_front(Change change);
   // The oldest change, which must exist.
   const Change& front() const { return changes_.front(); }
   void pop_front();
@@ -42,12 +51,20 @@ class History {
 
   // The version that the key of `newest` had at revision `at`; null when it had none.
   ItemPtr version_at(const Slot& newest, Revision at) const;
+  // Puts `older` before all versions of the key of `newest`, unless something is known there.
+  void put_before(const Slot& newest, Slot older);
 
   // Memory that is held for the past only.
   std::size_t bytes() const noexcept { return bytes_; }
   static std::size_t cost(const Change& change);
+  static std::size_t size_of(const Item& item) {
+    return sizeof(Item) + item.key.capacity() + item.value.capacity() + 64 * item.attributes.size();
+  }
 
  private:
+  // The change that made that version.
+  std::size_t maker(const Item& item) const;
+
   std::deque<Change> changes_;
   std::size_t bytes_ = 0;
 };

@@ -6,9 +6,6 @@
 namespace skiff::store {
 namespace {
 
-// Changes forgotten in one turn of the loop: well under a millisecond.
-constexpr std::size_t kCompactSlice = 1024;
-
 Error closed_error() { return {Code::unavailable, "the store is closed"}; }
 
 // `value` with `revision` written in at `slot`, in a string no larger than it must be: it will be
@@ -43,6 +40,7 @@ StoreMetrics::StoreMetrics(metrics::Registry& r)
       expired(r.counter("skiff_store_watch_expired_total", "Watches dropped for falling behind.")),
       revision(r.gauge("skiff_store_revision", "Newest durable revision.")),
       compacted(r.gauge("skiff_store_compacted_revision", "Oldest readable revision.")),
+      window(r.gauge("skiff_store_window_revision", "Oldest revision that is kept in memory.")),
       keys(r.gauge("skiff_store_keys", "Keys that exist.")),
       watchers(r.gauge("skiff_store_watchers", "Open watches.")),
       history_bytes(r.gauge("skiff_store_history_bytes", "Memory held by superseded versions.")) {}
@@ -53,6 +51,8 @@ MvccStore::MvccStore(Env env, std::unique_ptr<Log> log, StoreOptions options)
       options_(options),
       metrics_(env.metrics != nullptr ? *env.metrics : own_metrics_),
       hub_(std::make_shared<WatchHub>(env.executor, history_)),
+      decider_signal_(env.executor),
+      settled_signal_(env.executor),
       tasks_(env.executor) {}
 
 MvccStore::~MvccStore() {
@@ -60,29 +60,53 @@ MvccStore::~MvccStore() {
 }
 
 Task<Result<void>> MvccStore::replay() {
-  const auto recovered = co_await log_->replay([this](Record record) { apply(std::move(record)); });
+  log_->attach(from_log_);
+  const int generation = generation_;
+  // A state that arrives meanwhile makes the rest of the replay old.
+  auto each = [this, generation](Record record) {
+    if (generation_ == generation) place(std::move(record));
+  };
+  const auto recovered = co_await log_->replay(std::move(each));
   if (!recovered) co_return recovered.error();
-  revision_ = std::max(revision_, recovered->revision);
-  last_given_ = revision_;
-  compacted_ = recovered->compacted;
-  resumable_ = recovered->resumable;
-  while (!history_.empty() && history_.front().revision() <= compacted_) drop_front();
+  if (generation_ == generation) {
+    revision_ = std::max(revision_, recovered->revision);
+    last_given_ = std::max(last_given_, revision_);
+    resumable_ = recovered->resumable;
+    window_ = recovered->revision;
+    loadable_ = window_;
+  }
+  opened_ = true;
+  release_held();
   note_time();
   show_metrics();
   co_return Result<void>();
 }
 
+void MvccStore::place(Record record) {
+  const Slot* known = index_.find(record.item->key);
+  if (known != nullptr && known->item->modified > record.item->modified) return;
+  if (known != nullptr) live_bytes_ -= History::size_of(*known->item);
+  if (record.erase) {
+    index_.remove(record.item->key);
+    return;
+  }
+  live_bytes_ += History::size_of(*record.item);
+  index_.replace(Slot{std::move(record.item), false});
+}
+
+Error MvccStore::too_old(Revision at, Revision oldest) const {
+  return {Code::expired, "revision " + std::to_string(at) +
+                             " is too old: the oldest that is kept is " + std::to_string(oldest)};
+}
+
+Error MvccStore::in_future(Revision at) const {
+  return {Code::bad_request, "revision " + std::to_string(at) +
+                                 " is in the future: the newest is " + std::to_string(revision_)};
+}
+
 Result<void> MvccStore::check_readable(Revision at) const {
-  if (at > revision_) {
-    return Error{Code::bad_request, "revision " + std::to_string(at) +
-                                        " is in the future: the newest is " +
-                                        std::to_string(revision_)};
-  }
-  if (at != 0 && at < compacted_) {
-    return Error{Code::expired, "revision " + std::to_string(at) +
-                                    " is too old: the oldest that is kept is " +
-                                    std::to_string(compacted_)};
-  }
+  if (at > revision_) return in_future(at);
+  if (at != 0 && at < window_) return too_old(at, window_);
   return {};
 }
 
@@ -118,24 +142,6 @@ Result<Page> MvccStore::range(const Range& range, std::size_t limit, Revision at
   });
   if (page.more && newest) page.remaining = live - page.items.size();
   return page;
-}
-
-Task<Result<ItemPtr>> MvccStore::get_at(std::string key, Revision at) { co_return get(key, at); }
-
-Task<Result<Page>> MvccStore::range_at(Range range, std::size_t limit, Revision at) {
-  co_return this->range(range, limit, at);
-}
-
-Task<Result<std::vector<Record>>> MvccStore::history(Range range, Revision after, Revision until,
-                                                     std::size_t limit) {
-  co_return co_await log_->history(std::move(range), after, until, limit);
-}
-
-Task<Result<Revision>> MvccStore::barrier() { co_return revision_; }
-
-Task<void> MvccStore::decider_changed() {
-  Signal never(env_.executor);
-  co_await never.wait();
 }
 
 const Slot* MvccStore::newest(std::string_view key) const {
@@ -204,13 +210,37 @@ Result<ItemPtr> MvccStore::accept(Op&& op, Batch& batch) {
   return ItemPtr(std::move(item));
 }
 
+// Not a coroutine itself: every write passes here, and a frame is an allocation.
 Task<std::vector<Result<ItemPtr>>> MvccStore::commit(std::vector<Op> ops) {
+  if (log_->decider() == Decider::elsewhere && !closed_) return forward(std::move(ops));
+  return decide(std::move(ops));
+}
+
+std::optional<Error> MvccStore::cannot_decide() const {
+  if (closed_) return closed_error();
+  if (waiting_bytes_ > options_.max_waiting_bytes) {
+    return Error{Code::too_many_requests, "the disk cannot keep up with the writes: try later"};
+  }
+  switch (log_->decider()) {
+    case Decider::here:
+      return std::nullopt;
+    case Decider::elsewhere:
+      return Error{Code::unavailable, "another server has become the leader: nothing was written"};
+    case Decider::nobody:
+      break;
+  }
+  return Error{Code::unavailable,
+               "nothing was written: there is no leader, because most of the servers (or the "
+               "datastore) cannot be reached; reads go on and may be stale"};
+}
+
+Task<std::vector<Result<ItemPtr>>> MvccStore::decide(std::vector<Op> ops) {
   std::vector<Result<ItemPtr>> verdicts;
   verdicts.reserve(ops.size());
-  std::optional<Error> refusal;
-  if (closed_) refusal = closed_error();
-  if (waiting_bytes_ > options_.max_waiting_bytes) {
-    refusal = Error{Code::too_many_requests, "the disk cannot keep up with the writes: try later"};
+  std::optional<Error> refusal = cannot_decide();
+  while (!refusal && !settled()) {
+    co_await settled_signal_.wait();
+    refusal = cannot_decide();
   }
   if (refusal) {
     verdicts.assign(ops.size(), *refusal);
@@ -256,12 +286,13 @@ Task<void> MvccStore::write_batches() {
     in_flight_.reset();
     if (outcome) {
       failing_.reset();
-      publish(*batch->records);
-      finish(*batch, std::nullopt);
-      compact_when_due();
-    } else {
+      publish(*batch->records);  // even when it was given up here: now it is known
+      if (!batch->done) finish(*batch, std::nullopt);
+    } else if (!batch->done) {
       fail(*batch, outcome.error());
     }
+    release_held();
+    trim_when_due();
   }
   writing_ = false;
 }
@@ -288,29 +319,41 @@ void MvccStore::finish(Batch& batch, std::optional<Error> error) {
 }
 
 void MvccStore::publish(const std::vector<Record>& records) {
+  std::size_t published = 0;
   for (const Record& record : records) {
+    if (record.item->modified <= revision_) continue;  // it came on two ways
     const auto it = pending_.find(record.item->key);
     if (it != pending_.end() && it->second.item == record.item) pending_.erase(it);
     apply(record);
     hub_->publish(history_[history_.size() - 1]);
+    ++published;
   }
+  if (published == 0) return;
   revision_ = records.back().item->modified;
+  last_given_ = std::max(last_given_, revision_);
   hub_->settle(revision_);
-  metrics_.commits.add(static_cast<double>(records.size()));
+  wake_readers();
+  metrics_.commits.add(static_cast<double>(published));
   show_metrics();
 }
 
-void MvccStore::apply(Record record) {
+void MvccStore::apply(const Record& record) {
   Change change;
   change.item = record.item;
   change.erase = record.erase;
-  change.replaced = index_.replace(Slot{std::move(record.item), record.erase});
+  change.is_volatile = record.is_volatile;
+  change.time = record.time;
+  change.author = record.author;
+  change.replaced = index_.replace(Slot{record.item, record.erase});
+  if (const ItemPtr* previous = change.previous()) live_bytes_ -= History::size_of(**previous);
+  if (!record.erase) live_bytes_ += History::size_of(*record.item);
   history_.push(std::move(change));
 }
 
 void MvccStore::show_metrics() {
   metrics_.revision.set(static_cast<double>(revision_));
-  metrics_.compacted.set(static_cast<double>(compacted_));
+  metrics_.compacted.set(static_cast<double>(compacted()));
+  metrics_.window.set(static_cast<double>(window_));
   metrics_.keys.set(static_cast<double>(index_.live()));
   metrics_.watchers.set(static_cast<double>(hub_->size()));
   metrics_.history_bytes.set(static_cast<double>(history_.bytes()));
@@ -326,97 +369,31 @@ Result<std::unique_ptr<Watch>> MvccStore::watch(WatchOptions options) {
   if (!range.end.empty() && range.end <= range.begin) {
     return Error{Code::bad_request, "the range to watch is empty"};
   }
-  const Revision oldest = std::max(compacted_, resumable_);
+  const Revision oldest = std::max(window_, resumable_);
+  bool wait = false;
   if (options.after != 0 && options.after < oldest) {
-    return Error{Code::expired, "revision " + std::to_string(options.after) +
-                                    " is too old to watch from: the oldest is " +
-                                    std::to_string(oldest)};
+    if (!can_load(options.after)) {
+      return Error{Code::expired, "revision " + std::to_string(options.after) +
+                                      " is too old to watch from: the oldest is " +
+                                      std::to_string(oldest)};
+    }
+    wait = true;
+    load_to_ = std::min(load_to_ == 0 ? options.after : load_to_, options.after);
+    if (!loading_) {
+      loading_ = true;
+      tasks_.spawn("store history", load_past());
+    }
   }
   options.max_pending = std::max<std::size_t>(options.max_pending, 1);
-  return hub_->add(std::move(options), revision_);
-}
-
-Task<Result<void>> MvccStore::compact(Revision revision) {
-  if (closed_) co_return closed_error();
-  if (revision > revision_) {
-    co_return Error{Code::bad_request, "revision " + std::to_string(revision) +
-                                           " is in the future: the newest is " +
-                                           std::to_string(revision_)};
-  }
-  if (revision <= compacted_) co_return Result<void>();
-  compacted_ = revision;
-  while (!closed_ && !history_.empty() && history_.front().revision() <= revision) {
-    for (std::size_t i = 0; i < kCompactSlice && !history_.empty(); ++i) {
-      if (history_.front().revision() > revision) break;
-      drop_front();
-    }
-    co_await yield();
-  }
-  show_metrics();
-  if (closed_) co_return closed_error();
-  co_return co_await log_->compact(revision);
-}
-
-void MvccStore::drop_front() {
-  const Change& change = history_.front();
-  hub_->before_drop(change);
-  if (change.erase) {
-    const Slot* slot = index_.find(change.item->key);
-    if (slot != nullptr && slot->item == change.item) index_.remove(change.item->key);
-  }
-  history_.pop_front();
-}
-
-void MvccStore::note_time() {
-  if (options_.history <= Duration::zero()) return;
-  const TimePoint now = env_.clock->now();
-  if (times_.empty() || now - times_.back().first >= options_.history / 8) {
-    times_.emplace_back(now, revision_);
-  }
-}
-
-void MvccStore::compact_when_due() {
-  if (compacting_ || closed_) return;
-  note_time();
-  Revision old_enough = 0;
-  if (options_.history > Duration::zero()) {
-    const TimePoint limit = env_.clock->now() - options_.history;
-    while (!times_.empty() && times_.front().first <= limit) {
-      old_enough = times_.front().second;
-      times_.pop_front();
-    }
-  }
-  const bool too_big = options_.history_bytes != 0 && history_.bytes() > options_.history_bytes;
-  if (old_enough <= compacted_ && !too_big) return;
-  compacting_ = true;
-  tasks_.spawn("store compaction", compact_by_policy(old_enough));
-}
-
-Task<void> MvccStore::compact_by_policy(Revision old_enough) {
-  // Some more than necessary when it is about memory, so as not to be back at the next commit.
-  const bool too_big = options_.history_bytes != 0 && history_.bytes() > options_.history_bytes;
-  const std::size_t bound = options_.history_bytes / 4 * 3;
-  Result<void> outcome;
-  if (old_enough > compacted_) outcome = co_await compact(old_enough);
-  while (outcome && !closed_ && too_big && history_.bytes() > bound) {
-    std::size_t excess = history_.bytes() - bound;
-    std::size_t i = 0;
-    for (; i + 1 < kCompactSlice && i + 1 < history_.size(); ++i) {
-      const std::size_t cost = History::cost(history_[i]);
-      if (cost >= excess) break;
-      excess -= cost;
-    }
-    outcome = co_await compact(history_[i].revision());
-  }
-  if (!outcome && !closed_) {
-    log::warn("store", "cannot compact the log; will try again", {{"error", outcome.error()}});
-  }
-  compacting_ = false;
+  return hub_->add(std::move(options), revision_, wait);
 }
 
 Task<Result<void>> MvccStore::close() {
   if (closed_) co_return Result<void>();
   closed_ = true;
+  wake_readers();
+  decider_signal_.notify_all();
+  settled_signal_.notify_all();
   co_await tasks_.join();
   hub_->close(closed_error());
   show_metrics();

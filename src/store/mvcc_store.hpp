@@ -2,6 +2,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <memory>
 #include <optional>
 #include <unordered_map>
@@ -24,6 +25,7 @@ struct StoreMetrics {
   metrics::Counter& expired;
   metrics::Gauge& revision;
   metrics::Gauge& compacted;
+  metrics::Gauge& window;
   metrics::Gauge& keys;
   metrics::Gauge& watchers;
   metrics::Gauge& history_bytes;
@@ -32,7 +34,11 @@ struct StoreMetrics {
 // Life of an Op: accept() checks it against `pending_` and the index, gives it a revision and puts
 // it into the gathering batch; the writer hands one batch after the other to the log; publish()
 // moves it into index and history and tells the watches. Until then only accept() sees it, so
-// forgetting `pending_` undoes whatever the log could not keep.
+// forgetting `pending_` undoes whatever the log could not keep. What other servers decide comes by
+// deliver() and goes straight to publish().
+//
+// mvcc_store.cpp has reads and writes, mvcc_store_shared.cpp what several servers need, and
+// mvcc_store_past.cpp what is about the past: the window, the log's history, compaction.
 class MvccStore final : public Store {
  public:
   MvccStore(Env env, std::unique_ptr<Log> log, StoreOptions options);
@@ -41,8 +47,8 @@ class MvccStore final : public Store {
   Task<Result<void>> replay();
 
   Revision revision() const override { return revision_; }
-  Revision compacted() const override { return std::min(compacted_, log_->compacted()); }
-  Revision window() const override { return compacted_; }
+  Revision compacted() const override { return std::min(window_, log_->compacted()); }
+  Revision window() const override { return window_; }
   Task<Result<ItemPtr>> get_at(std::string key, Revision at) override;
   Task<Result<Page>> range_at(Range range, std::size_t limit, Revision at) override;
   Task<Result<std::vector<Record>>> history(Range range, Revision after, Revision until,
@@ -59,6 +65,23 @@ class MvccStore final : public Store {
   Task<Result<void>> close() override;
 
  private:
+  // What a shared log calls. Apart, because both doors have a decider_changed().
+  class FromLog final : public LogUser {
+   public:
+    explicit FromLog(MvccStore& store) : store_(store) {}
+    void deliver(Records records) override { store_.deliver(std::move(records)); }
+    void replace(Recovered at, std::vector<Record> state) override {
+      store_.replace(at, std::move(state));
+    }
+    Task<std::vector<Result<Revision>>> decide(std::vector<Op> ops) override {
+      return store_.decide_for_another(std::move(ops));
+    }
+    void decider_changed() override { store_.decider_moved(); }
+
+   private:
+    MvccStore& store_;
+  };
+
   // Ops that share an append.
   struct Batch {
     explicit Batch(Executor executor)
@@ -70,23 +93,54 @@ class MvccStore final : public Store {
     Signal finished;
   };
 
+  Error too_old(Revision at, Revision oldest) const;
+  Error in_future(Revision at) const;
   Result<void> check_readable(Revision at) const;
+
   const Slot* newest(std::string_view key) const;
   Result<const Slot*> verdict(const Op& op) const;
   Result<ItemPtr> accept(Op&& op, Batch& batch);
+  Task<std::vector<Result<ItemPtr>>> decide(std::vector<Op> ops);
+  std::optional<Error> cannot_decide() const;
   Task<void> write_batches();
   void publish(const std::vector<Record>& records);
-  void apply(Record record);
+  void apply(const Record& record);
+  void place(Record record);  // a newest version, without a past
   void fail(Batch& batch, const Error& error);
   void finish(Batch& batch, std::optional<Error> error);
   void show_metrics();
 
+  // Several servers.
+  void deliver(Records records);
+  void release_held();
+  void replace(Recovered at, std::vector<Record> state);
+  void decider_moved();
+  void give_up();
+  bool settled() const { return held_.empty() && !(in_flight_ && in_flight_->done); }
+  Task<std::vector<Result<Revision>>> decide_for_another(std::vector<Op> ops);
+  Task<std::vector<Result<ItemPtr>>> forward(std::vector<Op> ops);
+  Task<Result<void>> until_shown(Revision revision);
+  Task<Result<ItemPtr>> find_version(std::string key, Revision revision);
+  void wake_readers();
+
+  // The past.
+  std::size_t window_bound() const;
   void note_time();
-  void compact_when_due();
-  Task<void> compact_by_policy(Revision old_enough);
+  void trim_when_due();
+  Task<void> trim_by_policy(Revision old_enough);
+  Task<void> trim(Revision revision);
   void drop_front();
+  bool can_load(Revision after) const;
+  Task<void> load_past();
+  Task<bool> load_back_to(Revision target);
+  Task<bool> read_past(Revision target, Revision from, std::vector<Record>* out);
+  Task<bool> link_past(Revision target, std::vector<Record> records, std::vector<Change>* out);
+  void install(Change change);
+  void scan_window(const Range& range, Revision& cursor, Revision until, std::size_t limit,
+                   std::vector<Record>& out) const;
 
   Env env_;
+  FromLog from_log_{*this};  // before the log, which it outlives
   std::unique_ptr<Log> log_;
   StoreOptions options_;
   metrics::Registry own_metrics_;
@@ -96,9 +150,10 @@ class MvccStore final : public Store {
   History history_;
   std::shared_ptr<WatchHub> hub_;
   Revision revision_ = 1;
-  Revision compacted_ = 0;
-  Revision resumable_ = 0;
-  Revision last_given_ = 1;  // to an accepted Op
+  Revision window_ = 0;      // every change after it is in `history_`
+  Revision resumable_ = 0;   // no watch may resume from before it
+  Revision last_given_ = 1;  // to an accepted Op; at least `revision_`
+  std::size_t live_bytes_ = 0;
   std::optional<Error> failing_;
   std::uint64_t shown_events_ = 0;
   std::uint64_t shown_expired_ = 0;
@@ -106,11 +161,22 @@ class MvccStore final : public Store {
   // Newest accepted version of keys with Ops on their way; the key's bytes are the item's.
   std::unordered_map<std::string_view, Slot> pending_;
   std::shared_ptr<Batch> gathering_;
-  std::shared_ptr<Batch> in_flight_;
+  std::shared_ptr<Batch> in_flight_;  // done already: given up, though the log has yet to answer
   std::size_t waiting_bytes_ = 0;
   bool writing_ = false;
-  bool compacting_ = false;
+  bool trimming_ = false;
+  bool opened_ = false;
   bool closed_ = false;
+
+  std::deque<Records> held_;  // delivered while the fate of an older append is open
+  std::map<Revision, std::shared_ptr<Signal>> until_;  // who waits for a revision to show
+  Signal decider_signal_;
+  Signal settled_signal_;
+  int generation_ = 0;  // counts replaced states
+
+  Revision loadable_ = 0;  // the window as it was at the start, while it may grow back from there
+  Revision load_to_ = 0;   // how far back watches wait for it
+  bool loading_ = false;
 
   std::deque<std::pair<TimePoint, Revision>> times_;  // which revision was newest when
   TaskGroup tasks_;

@@ -27,7 +27,7 @@ class WatchHandle final : public Watch {
     for (;;) {
       auto events = hub_->take(*watcher_);
       if (!events || !events->empty()) co_return events;
-      if (watcher_->place == Watcher::Place::lagging) {
+      if (watcher_->place == Watcher::Place::lagging && !watcher_->waiting) {
         co_await yield();
       } else {
         co_await watcher_->wake.wait();
@@ -84,15 +84,31 @@ void RangeTable::leave(WatchGroup& group) {
   groups_.erase({group.begin, group.end});
 }
 
-std::unique_ptr<Watch> WatchHub::add(WatchOptions options, Revision now) {
+std::unique_ptr<Watch> WatchHub::add(WatchOptions options, Revision now, bool wait) {
   now_ = now;
   if (options.after == 0) options.after = now;
   auto watcher = std::make_unique<Watcher>(std::move(options), executor_);
   watcher->cursor = watcher->options.after;
   ++watchers_;
   join(*watcher, lagging_, Watcher::Place::lagging);
-  catch_up(*watcher);
+  watcher->waiting = wait;
+  if (!wait) catch_up(*watcher);
   return std::make_unique<WatchHandle>(shared_from_this(), std::move(watcher));
+}
+
+void WatchHub::past_loaded(Revision start) {
+  for (Watcher* watcher : lagging_.members) {
+    if (!watcher->waiting) continue;
+    watcher->waiting = false;
+    if (watcher->cursor < start) {
+      ++expired_;
+      fail(*watcher,
+           {Code::expired, "revision " + std::to_string(watcher->cursor) +
+                               " is too old to watch from: list again and watch from there"});
+    }
+    watcher->wake.notify_all();
+  }
+  settle(now_);
 }
 
 void WatchHub::enter(Watcher& watcher) {
@@ -220,7 +236,7 @@ void WatchHub::settle(Revision now) {
 void WatchHub::before_drop(const Change& change) {
   if (lagging_.members.empty()) return;
   for (Watcher* watcher : lagging_.members) {
-    if (watcher->cursor >= change.revision()) continue;
+    if (watcher->waiting || watcher->cursor >= change.revision()) continue;
     watcher->cursor = change.revision();
     if (matches(*watcher, change)) offer(*watcher, change);
   }
@@ -242,7 +258,9 @@ void WatchHub::catch_up(Watcher& watcher) {
 
 Result<std::vector<Event>> WatchHub::take(Watcher& watcher) {
   if (watcher.over) return *watcher.over;
-  if (watcher.pending.empty() && watcher.place == Watcher::Place::lagging) catch_up(watcher);
+  if (watcher.pending.empty() && watcher.place == Watcher::Place::lagging && !watcher.waiting) {
+    catch_up(watcher);
+  }
   return std::exchange(watcher.pending, {});
 }
 
@@ -252,11 +270,12 @@ Revision WatchHub::progress(const Watcher& watcher) const {
   return std::max(reached, watcher.options.after);
 }
 
-void WatchHub::close(Error error) {
+void WatchHub::end_all(const Error& error) {
   const auto end = [&](std::vector<Watcher*> members) {
     for (Watcher* watcher : members) {
       leave(*watcher);
       watcher->over = error;
+      watcher->pending = {};
       watcher->wake.notify_all();
     }
   };
@@ -264,6 +283,10 @@ void WatchHub::close(Error error) {
   while (!by_key_.empty()) end(by_key_.begin()->second.members);
   while (!by_attribute_.empty()) end(by_attribute_.begin()->second.members);
   ranges_.each_group([&](WatchGroup& group) { end(group.members); });
+}
+
+void WatchHub::close(const Error& error) {
+  end_all(error);
   history_ = nullptr;
 }
 

@@ -39,6 +39,7 @@ struct Watcher {
   Revision cursor = 0;       // changes up to here were offered; says nothing once it is not lagging
   Revision offered = 0;      // last change offered: one may be found by several attributes
   bool touched = false;      // to be woken at the end of this batch
+  bool waiting = false;      // lagging, and what it must read first is not in the history yet
 };
 
 // Covers the key space with segments, each knowing which ranges contain it. Looking up a key costs
@@ -79,16 +80,22 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
  public:
   WatchHub(Executor executor, const History& history) : executor_(executor), history_(&history) {}
 
-  // `now` is the newest published revision.
-  std::unique_ptr<Watch> add(WatchOptions options, Revision now);
+  // `now` is the newest published revision. With `wait` the history does not reach back far enough
+  // yet: the watch gets nothing until past_loaded().
+  std::unique_ptr<Watch> add(WatchOptions options, Revision now, bool wait);
+  // Every change after `start` is in the history, and nothing older will come: watches that wait
+  // for more end with expired.
+  void past_loaded(Revision start);
 
   void publish(const Change& change);
   // After the last change of a batch: everything up to `now` was published. Wakes who has news.
   void settle(Revision now);
   // The history is about to forget `change`: lagging watches get it first.
   void before_drop(const Change& change);
-  // Ends every watch with `error`; the history may go.
-  void close(Error error);
+  // Ends every watch with `error`: what they read is no longer what happened.
+  void end_all(const Error& error);
+  // The same, for good: the history may go.
+  void close(const Error& error);
 
   std::size_t size() const noexcept { return watchers_; }
   std::uint64_t events() const noexcept { return events_; }

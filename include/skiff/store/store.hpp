@@ -69,11 +69,13 @@ struct StoreOptions {
   // Bytes of values that may wait for the log; beyond it commits are refused with
   // too_many_requests.
   std::size_t max_waiting_bytes = 256U << 20U;
-  // Compaction that needs nobody to ask: superseded versions are forgotten once they are older than
-  // `history` (0: age does not matter), and the oldest of them as soon as all together take more
-  // than `history_bytes` of memory (0: no bound). Checked when something is committed.
+  // The window: how much of the past is kept in memory for watches that resume and reads at older
+  // revisions; what the log retains on disk is the log's affair. Versions leave it once they have
+  // been superseded for `history` (0: age does not matter), and the oldest as soon as all together
+  // take more than `history_bytes` or, if that is more, a quarter of what the newest versions take
+  // (0: no bound). Checked when something is committed.
   Duration history = std::chrono::minutes(5);
-  std::size_t history_bytes = 64U << 20U;
+  std::size_t history_bytes = 8U << 20U;
 };
 
 class Store {
@@ -99,7 +101,8 @@ class Store {
   virtual Task<Result<ItemPtr>> get_at(std::string key, Revision at) = 0;
   virtual Task<Result<Page>> range_at(Range range, std::size_t limit, Revision at) = 0;
   // What was committed to `range` after `after` and up to `until`, oldest first: with who and when.
-  // The oldest `limit` of them (0: all). expired when `after` is older than compacted().
+  // The oldest `limit` of them (0: all); until 0: the newest. expired when `after` is older than
+  // compacted().
   virtual Task<Result<std::vector<Record>>> history(Range range, Revision after, Revision until,
                                                     std::size_t limit) = 0;
 
@@ -116,18 +119,24 @@ class Store {
   // publication. When the log fails, the Ops of that append and all that were checked against them
   // fail with Code::unavailable and leave no trace; reads go on. The next commit tries anew, so
   // the store recovers as soon as the log does. A caller cancelled while it waits does not know.
+  //
+  // Several servers: the Ops go to whoever decides, and this resolves once their outcome shows in
+  // this store, refusals too: who reads here afterwards reads nothing older than the verdict. When
+  // the decider is lost meanwhile, unavailable: not known whether it happened, unless the message
+  // says that nothing was written. Decider::nobody: unavailable at once.
   virtual Task<std::vector<Result<ItemPtr>>> commit(std::vector<Op> ops) = 0;
 
   // Why the last append failed, while no later one has succeeded: what readiness may report.
   virtual std::optional<Error> failing() const = 0;
 
-  // expired when `after` is older than what is retained. Events after `after` that have already
-  // happened come first.
+  // expired when `after` is older than window(). Events after `after` that have already happened
+  // come first. After a restart the window grows back, from the log, as far as a watch asks for and
+  // `history_bytes` allows: such a watch waits in next(), and may still end with expired there.
   virtual Result<std::unique_ptr<Watch>> watch(WatchOptions options) = 0;
 
-  // Forgets versions superseded at or before `revision`, a slice per turn of the loop. Running
-  // watches are not disturbed. bad_request when in the future; nothing to do when already
-  // compacted.
+  // Forgets versions superseded at or before `revision`, in memory and in the log, a slice per turn
+  // of the loop. Running watches are not disturbed. bad_request when in the future; nothing to do
+  // when already compacted.
   virtual Task<Result<void>> compact(Revision revision) = 0;
 
   // Writes what is still pending, ends every watch and closes the log. Must have resolved before
