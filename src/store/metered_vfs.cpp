@@ -98,11 +98,15 @@ int on_write(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
 int on_truncate(sqlite3_file* f, sqlite3_int64 size) { return io(f).xTruncate(real(f), size); }
 int on_sync(sqlite3_file* f, int flags) {
   Disk& disk = *metered(f)->disk;
-  if (const int code = disk.fail_syncs; code != SQLITE_OK) return code;
+  if (const int code = disk.fail_syncs; code != SQLITE_OK) {
+    disk.suspect = true;
+    return code;
+  }
   ++disk.syncs;
   if (disk.sync_counter != nullptr) disk.sync_counter->add();
   const std::uint64_t before = metered(f)->is_wal ? disk.unsynced.load() : 0;
   const int code = io(f).xSync(real(f), flags);
+  if (code != SQLITE_OK) disk.suspect = true;
   if (code == SQLITE_OK && before != 0) disk.unsynced -= std::min(before, disk.unsynced.load());
   return code;
 }
@@ -114,6 +118,7 @@ int on_lock(sqlite3_file* f, int level) {
   MeteredFile* file = metered(f);
   if (file->owned == nullptr) return level > SQLITE_LOCK_SHARED ? SQLITE_BUSY : SQLITE_OK;
   if (file->locked) return SQLITE_OK;
+  if (const int code = file->disk->fail_locks; code != SQLITE_OK) return code;
   for (const int step : {SQLITE_LOCK_SHARED, SQLITE_LOCK_RESERVED, SQLITE_LOCK_EXCLUSIVE}) {
     const int code = io(f).xLock(real(f), step);
     if (code == SQLITE_OK) continue;

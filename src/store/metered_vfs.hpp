@@ -18,9 +18,11 @@ struct Disk {
   std::atomic<std::uint64_t> bytes_written{0};
   std::atomic<std::uint64_t> syncs{0};
   std::atomic<std::uint64_t> unsynced{0};  // bytes written to the write-ahead log since its sync
+  std::atomic<bool> suspect{false};  // a sync has failed: what it should have written may be lost
   // SQLite result codes that writes and syncs fail with; SQLITE_OK: they work.
   std::atomic<int> fail_writes{SQLITE_OK};
   std::atomic<int> fail_syncs{SQLITE_OK};
+  std::atomic<int> fail_locks{SQLITE_OK};
   metrics::Counter* bytes_counter = nullptr;
   metrics::Counter* sync_counter = nullptr;
   std::string below;  // the VFS that does the work; "": SQLite's default
@@ -60,6 +62,7 @@ class MeteredVfs {
   MeteredVfs& operator=(const MeteredVfs&) = delete;
   ~MeteredVfs();
 
+  Disk& disk() noexcept { return *disk_; }
   const char* name() const noexcept { return name_.c_str(); }
   sqlite3_vfs* handle() noexcept { return &vfs_; }
   // Whether there is such a file, by the VFS below.

@@ -22,7 +22,6 @@ Result<void> SqliteFile::transaction(const std::function<int()>& body) {
   if (code == SQLITE_OK) code = commit_.run();
   if (code == SQLITE_OK) return {};
   Error failure = error(code, "write");
-  if (code == SQLITE_IOERR_FSYNC || code == SQLITE_IOERR_DIR_FSYNC) suspect_ = true;
   if (sqlite3_get_autocommit(db_) == 0) exec("ROLLBACK");
   return failure;
 }
@@ -195,14 +194,14 @@ Result<void> SqliteFile::begin_use() {
 // success next time (https://lwn.net/Articles/752063/). So what the write-ahead log holds is first
 // brought into the database, which writes it anew.
 Result<void> SqliteFile::make_sure() {
-  if (!suspect_) return {};
+  if (!vfs_->disk().suspect) return {};
   SKIFF_TRY(const Merged m, checkpoint());
   if (m.merged < m.pages) {
     return Error{Code::unavailable, "cannot write " + path() +
                                         ": the disk failed and what it holds is being saved; "
                                         "try again"};
   }
-  suspect_ = false;
+  vfs_->disk().suspect = false;
   return {};
 }
 

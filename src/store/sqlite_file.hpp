@@ -54,6 +54,9 @@ class SqliteFile final : private Connection {
   // Writes what is held back, and waits for the disk.
   Result<void> sync();
 
+  // Puts `state` in place of everything; durable on return.
+  Result<void> replace(const Log::Recovered& at, const std::vector<Record>& state);
+
   // history() and state() need not read before `target` any more.
   void forget(Revision target) noexcept { target_ = std::max(target_, target); }
   Revision compacted() const noexcept { return std::max(mark_.compacted, target_); }
@@ -138,7 +141,6 @@ class SqliteFile final : private Connection {
   Mark mark_;                       // as it is on disk
   Revision target_ = 0;             // of forget()
   bool waiting_ = true;             // a commit waits for the disk
-  bool suspect_ = false;            // a sync has failed: what it should have written may be lost
   bool stepping_ = false;           // a round of steps is under way
   bool trimming_ = false;           // history is over its bound and not yet well below
   std::optional<WallTime> oldest_;  // when the oldest version in `history` was superseded

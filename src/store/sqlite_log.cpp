@@ -100,6 +100,17 @@ class SqliteLog final : public Log {
   }
   Revision compacted() const override { return compacted_; }
 
+  Task<Result<void>> replace(Recovered at, std::vector<Record> state) override {
+    auto job = [this, at, state = std::move(state), wall = env_.clock->wall()] {
+      now_ = wall;
+      auto outcome = file_->replace(at, state);
+      compacted_ = file_->compacted();
+      if (outcome) look_after();
+      return outcome;
+    };
+    co_return co_await run(std::move(job));
+  }
+
   Task<Result<void>> sync() override {
     auto job = [this] { return file_->sync(); };
     co_return co_await run(std::move(job));

@@ -1,5 +1,5 @@
-// What the store costs: durable commits against a bare fsync loop in the same directory, large
-// ranges, watch fan-out, compaction, memory.
+// What the store costs: durable commits against a bare fsync loop and against etcd in the same
+// directory, compaction, restart, an idle hour, large ranges, watch fan-out, memory.
 //   bench_store [DIRECTORY [OBJECTS]]    (the temporary directory, 1000000)
 #include <fcntl.h>
 #include <unistd.h>
@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "etcd_load.hpp"
 #include "skiff/base/clock.hpp"
 #include "skiff/base/env.hpp"
 #include "skiff/base/task.hpp"
@@ -115,10 +116,18 @@ Task<void> writer(Writers* all, int number) {
   }
 }
 
+std::vector<Op> one_op(int number, std::size_t size, bool is_volatile) {
+  std::vector<Op> batch;
+  batch.push_back(put((is_volatile ? "/leases/" : "/pods/") + std::to_string(number), size));
+  batch.back().is_volatile = is_volatile;
+  return batch;
+}
+
+// How far one writer is from the disk alone, with turns taken so that both see the same disk.
 void durable_commits(const std::string& directory) {
-  const double bare = bare_fsyncs(directory);
-  std::printf("bare write+fdatasync           %9.0f /s\n", bare);
   for (const int count : {1, 64, 1000}) {
+    const double bare = bare_fsyncs(directory);
+    std::printf("bare write+fdatasync           %9.0f /s\n", bare);
     Bench bench;
     const std::string path = directory + "/db" + std::to_string(count);
     auto log = open_sqlite_log(bench.env(), {.path = path});
@@ -135,12 +144,134 @@ void durable_commits(const std::string& directory) {
         "commits, %4d writers          %9.0f /s   %6.2f x bare   p50 %6.2f ms  p99 %6.2f ms\n",
         count, rate, rate / bare, l[l.size() / 2] * 1e3, l[l.size() * 99 / 100] * 1e3);
     bench.close(std::move(store));
-    const TimePoint again = wall_clock.now();
-    auto reopened = bench.open(std::move(*open_sqlite_log(bench.env(), {.path = path})));
-    const std::size_t n = reopened->range(Range::prefix("")).value().items.size();
-    std::printf("  opening it again, %7zu keys %7.1f ms\n", n, seconds_since(again) * 1e3);
-    bench.close(std::move(reopened));
   }
+}
+
+void print_pauses(const char* what, std::vector<double> l) {
+  if (l.empty()) return;
+  std::sort(l.begin(), l.end());
+  std::printf("%-30s p50 %6.2f ms  p99 %6.2f ms  worst %6.2f ms  (%zu appends)\n", what,
+              l[l.size() / 2] * 1e3, l[l.size() * 99 / 100] * 1e3, l.back() * 1e3, l.size());
+}
+
+Records one_record(Revision revision, const std::string& key, Revision previous, std::size_t size) {
+  Record r;
+  auto item = std::make_shared<Item>();
+  item->key = key;
+  item->value.assign(size, 'x');
+  item->created = item->modified = revision;
+  r.item = std::move(item);
+  r.previous = previous;
+  r.time = wall_clock.wall();
+  return std::make_shared<const std::vector<Record>>(1, std::move(r));
+}
+
+Task<void> compact_log(Log* log, Revision to, bool* done) {
+  const auto outcome = co_await log->compact(to);
+  if (!outcome) std::fprintf(stderr, "%s\n", outcome.error().message.c_str());
+  *done = true;
+}
+
+// One writer, all the time, before and while `revisions` superseded ones are dropped.
+Task<void> time_appends(Log* log, Clock* clock, Revision* next, const bool* until, double seconds,
+                        std::vector<double>* out) {
+  const TimePoint start = wall_clock.now();
+  Revision previous = 0;
+  while (until != nullptr ? !*until : seconds_since(start) < seconds) {
+    const TimePoint before = wall_clock.now();
+    (void)co_await log->append(one_record(++*next, "/bench/writer", previous, 500));
+    previous = *next;
+    out->push_back(seconds_since(before));
+    co_await clock->sleep_for(2ms);
+  }
+}
+
+void compaction_pause(const std::string& directory, int revisions) {
+  Bench bench;
+  SqliteOptions options;
+  options.path = directory + "/compact";
+  options.history = Duration::zero();
+  options.history_bytes = 0;
+  auto log = std::move(*open_sqlite_log(bench.env(), options));
+  (void)bench.run(log->replay([](Record) {}));
+  Revision next = 0;
+  constexpr int kKeys = 10'000;
+  std::vector<Revision> newest(kKeys);
+  for (int made = 0; made < revisions;) {
+    auto records = std::make_shared<std::vector<Record>>();
+    for (int i = 0; i < 1000; ++i, ++made) {
+      const auto k = static_cast<std::size_t>(made) * 7919 % kKeys;
+      auto one = one_record(++next, "/bench/" + std::to_string(k), newest[k], 300);
+      newest[k] = next;
+      records->push_back((*one)[0]);
+    }
+    (void)bench.run(log->append(records));
+  }
+  std::vector<double> calm;
+  std::vector<double> busy;
+  bench.tasks.spawn("calm", time_appends(log.get(), &wall_clock, &next, nullptr, 5, &calm));
+  bench.io.restart();
+  bench.io.run();
+  print_pauses("one writer, calm", calm);
+  bool done = false;
+  const Revision to = next;
+  const TimePoint start = wall_clock.now();
+  bench.tasks.spawn("compact", compact_log(log.get(), to, &done));
+  bench.tasks.spawn("busy", time_appends(log.get(), &wall_clock, &next, &done, 0, &busy));
+  bench.io.restart();
+  bench.io.run();
+  std::printf("compacting %7d revisions    %9.1f s\n", revisions, seconds_since(start));
+  print_pauses("one writer, while compacting", busy);
+  (void)bench.run(log->close());
+}
+
+void fill(Bench& bench, Store& store, int objects, std::size_t size);
+
+void restart_time(const std::string& directory, int objects) {
+  const std::string path = directory + "/restart";
+  {
+    Bench bench;
+    StoreOptions small;
+    small.history_bytes = 1U << 20U;
+    SqliteOptions options{.path = path, .durability = Durability::relaxed};
+    auto store = bench.open(std::move(*open_sqlite_log(bench.env(), options)), small);
+    fill(bench, *store, objects, 1000);
+    bench.close(std::move(store));
+  }
+  for (int i = 0; i < 2; ++i) {
+    Bench bench;
+    const double before = resident_mb();
+    const TimePoint start = wall_clock.now();
+    auto store = bench.open(std::move(*open_sqlite_log(bench.env(), {.path = path})));
+    const double took = seconds_since(start);
+    std::printf("restart, %7zu objects of 1 KB %7.2f s  %5.0f MB resident (%.0f before)\n",
+                store->range(Range::prefix("")).value().items.size(), took, resident_mb(), before);
+    bench.close(std::move(store));
+  }
+}
+
+// An hour of one node's lease, in virtual time.
+void idle_hour(const std::string& directory) {
+  Bench bench;
+  VirtualClock clock;
+  Env env = bench.env();
+  env.clock = &clock;
+  auto log = open_sqlite_log(env, {.path = directory + "/idle"});
+  std::optional<Result<std::unique_ptr<Store>>> opened;
+  bench.tasks.spawn("open", Bench::keep(Store::open(env, std::move(*log), {}), &opened));
+  bench.io.run();
+  auto store = std::move(**opened);
+  for (int i = 0; i < 500; ++i) (void)bench.run(store->commit(one_op(i, 2000, false)));
+  auto& counter = bench.metrics.counter("skiff_store_bytes_written_total", "");
+  const double before = counter.value();
+  for (int i = 0; i < 360; ++i) {
+    bench.io.restart();
+    clock.run_for(bench.io, 10s);
+    (void)bench.run(store->commit(one_op(0, 500, true)));
+  }
+  std::printf("idle hour, one lease           %9.1f KB written\n",
+              (counter.value() - before) / 1e3);
+  bench.close(std::move(store));
 }
 
 void fill(Bench& bench, Store& store, int objects, std::size_t size) {
@@ -241,7 +372,12 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "cannot make a directory in %s\n", parent.c_str());
     return 1;
   }
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   durable_commits(directory);
+  compare_with_etcd(directory);
+  compaction_pause(directory, objects);
+  idle_hour(directory);
+  restart_time(directory, objects);
   std::filesystem::remove_all(directory);
   fan_out("fan-out, all to all", 1000, false, 100);
   fan_out("fan-out, by node", 10'000, true, 2000);

@@ -84,7 +84,12 @@ class Log {
   // The versions that the keys of `range` had at revision `at`, in key order, at most `limit` (0:
   // all). expired when `at` < compacted. Volatile keys: as they were written last.
   virtual Task<Result<std::vector<Record>>> state(Range range, Revision at, std::size_t limit) = 0;
-  // Oldest revision that those two can read. Moves by the log's own retention and by compact().
+  // Oldest revision that those two can read. compact(R) moves it to R at once, though what that
+  // gives up goes from disk later. The log's own retention (SqliteOptions) moves it after appends:
+  // once versions superseded up to revision S are over the bound in age or bytes, they are dropped
+  // oldest first and this becomes S. So it never lies between; it does not move while nothing is
+  // written; and a crash may move back what compact() did, never below what is really there. Any
+  // thread.
   virtual Revision compacted() const = 0;
 
   // Records superseded at or before `revision` may be dropped from disk, in small steps between
@@ -150,5 +155,16 @@ struct SqliteOptions {
 // replay() then checks every record it reads against its checksum. Every error says what to do.
 // docs/internals/store.md describes the format.
 Result<std::unique_ptr<Log>> open_sqlite_log(Env env, SqliteOptions options);
+
+// What a server's SQLite log wrote to its disk since it was opened.
+struct WriteSummary {
+  std::uint64_t bytes = 0;    // to the database and its log, all told
+  std::uint64_t per_day = 0;  // at that rate
+  // Bytes of records by the first two segments of their keys ("core/pods"), most first.
+  std::vector<std::pair<std::string, std::uint64_t>> records;
+};
+// Taken from the text of /metrics, so that it works from outside too. All zero where there is
+// nothing of it.
+WriteSummary summarize_writes(std::string_view metrics, WallTime now);
 
 }  // namespace skiff::store

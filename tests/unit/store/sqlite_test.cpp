@@ -5,80 +5,18 @@
 #include <fstream>
 #include <map>
 
-#include "fixture.hpp"
+#include "machine.hpp"
 #include "skiff/base/random.hpp"
-#include "sqlite_file.hpp"
-#include "sqlite_log.hpp"
 
 namespace skiff::store::testing {
 namespace {
 
 namespace fs = std::filesystem;
 
-class Directory {
- public:
-  Directory() {
-    std::string name = (fs::temp_directory_path() / "skiff-store-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Directory() { fs::remove_all(path_); }
-  std::string file(const std::string& name = "db") const { return (path_ / name).string(); }
-
- private:
-  fs::path path_;
-};
-
-// A store on a database file that can be closed, or dropped as a crash would, and opened again.
-class Machine {
- public:
-  explicit Machine(std::string path) {
-    options.path = std::move(path);
-    loop.threads = true;
-  }
-  ~Machine() { crash(); }
-
-  Result<void> start() {
-    disk = std::make_shared<Disk>();
-    SKIFF_TRY(auto log, open_sqlite_log_on(loop.env(), options, disk));
-    SKIFF_TRY(store, loop.run(Store::open(loop.env(), std::move(log), store_options)));
-    return {};
-  }
-  void stop() {
-    REQUIRE(loop.run(store->close()).has_value());
-    store.reset();
-  }
-  void crash() { store.reset(); }
-  Result<ItemPtr> commit(Op op) { return loop.run(store->commit(ops(std::move(op))))[0]; }
-  std::vector<Record> rows() const {
-    auto file = SqliteFile::open(options, std::make_shared<Disk>()).value();
-    auto reader = file->reader().value();
-    std::vector<Record> all;
-    for (;;) {
-      auto some = reader->read().value();
-      if (some.empty()) return all;
-      all.insert(all.end(), some.begin(), some.end());
-    }
-  }
-
-  Loop loop;
-  SqliteOptions options;
-  StoreOptions store_options;
-  std::shared_ptr<Disk> disk;
-  std::unique_ptr<Store> store;
-};
-
 Op put_volatile(std::string key, std::string value) {
   Op op = put(std::move(key), std::move(value));
   op.is_volatile = true;
   return op;
-}
-
-std::string message_of(const Result<void>& outcome) {
-  return outcome ? "" : outcome.error().message;
-}
-
-bool has(const std::string& text, const std::string& part) {
-  return text.find(part) != std::string::npos;
 }
 
 }  // namespace
