@@ -203,6 +203,7 @@ void Nemesis::change_members() {
 Task<void> Nemesis::remove_and_return(Node& node) {
   World& world = field_.world;
   const raft::Id id = node.address().id;
+  node.leaving = true;
   world.note("remove", node.host(), static_cast<std::int64_t>(id));
   world.count(Count::memberships);
   // Gone only when a leader that still leads says so: a voter's disk must not be exchanged early.
@@ -222,10 +223,14 @@ Task<void> Nemesis::remove_and_return(Node& node) {
     }
     co_await world.sleep(700ms);
   }
-  if (!*removed) co_return;
+  if (!*removed || over_) {
+    node.leaving = false;
+    co_return;
+  }
   node.kill();
-  co_await world.sleep(a_while());
-  if (over_ || node.running()) co_return;
+  if (!over_) co_await world.sleep(a_while());
+  node.kill();  // whoever started it again did not know
+  node.leaving = false;
   node.wipe(id + 100 + ++identities_);
   node.start(raft::Start::join);
 }

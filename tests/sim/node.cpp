@@ -43,6 +43,23 @@ raft::Server Node::address() const {
   return {id_, "https://s" + std::to_string(host_) + ":6443", raft::Role::voter};
 }
 
+std::string Node::describe() const {
+  if (!process_) return "down";
+  std::string out = process_->serving ? "serving" : "opening";
+  if (process_->store) out += fmt::format(", revision {}", process_->store->revision());
+  const raft::RaftLog* log = process_->raft_opening;
+  if (log == nullptr) return out;
+  const auto s = log->status();
+  out += fmt::format(", {} id {} term {} leader {} last {} committed {} applied {} snapshot {} {}",
+                     s.state, s.id, s.term, s.leader, s.last, s.committed, s.applied, s.snapshot,
+                     s.trouble);
+  for (const auto& p : s.servers) {
+    out += fmt::format(" [{} {} {} matched {} {}]", p.server.id, p.server.address,
+                       raft::name_of(p.server.role), p.matched, p.trouble);
+  }
+  return out;
+}
+
 void Node::run(std::string name, Task<void> task) {
   process_->tasks.spawn(std::move(name), std::move(task));
 }
@@ -195,6 +212,7 @@ Task<void> Node::bury(ProcessPtr p, bool in_order) {
     co_await p->taps.join();
   }
   p->raft = nullptr;
+  p->raft_opening = nullptr;
   p->store.reset();
   *ended = true;
   if (in_order && p->life->alive) {

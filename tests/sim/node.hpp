@@ -100,6 +100,7 @@ class Node {
   store::Store* store() const;
   raft::Server address() const;
   int host() const { return host_; }
+  std::string describe() const;  // for whoever reads a trace
   // Runs `task` as part of the process; it is cancelled when that dies.
   void run(std::string name, Task<void> task);
   void receive(std::string frame);
@@ -110,6 +111,7 @@ class Node {
   void watch(int client, store::WatchOptions options, StreamPtr stream);
   void compact(store::Revision back);
 
+  bool leaving = false;  // somebody is taking it out of the cluster
   HostClock clock;
   Disk disk;
   std::function<Node*(int)> peers;  // by host

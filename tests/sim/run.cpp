@@ -51,6 +51,7 @@ class Run {
   Task<void> admin();
   Task<void> observe();
   void tend(Node& first, Node& node);
+  void sweep(Node& first);
 
   RunOptions options_;
   World world_;
@@ -110,8 +111,9 @@ Task<void> Run::admin() {
     }
     if (first == nullptr || tending_) continue;
     for (const auto& node : nodes_) {
-      if (!tending_ && node->running()) tend(*first, *node);
+      if (!tending_ && node->running() && !node->leaving) tend(*first, *node);
     }
+    if (!tending_) sweep(*first);
   }
 }
 
@@ -142,6 +144,23 @@ void Run::tend(Node& first, Node& node) {
   tending_ = true;
   world_.after(10s, [this] { tending_ = false; });  // its server may die under it
   first.run("tend", task(this, first.raft(), node.address(), found == nullptr));
+}
+
+// Members that no longer are anybody are taken out.
+void Run::sweep(Node& first) {
+  for (const auto& peer : first.raft()->status().servers) {
+    bool known = false;
+    for (const auto& node : nodes_) known |= node->address().id == peer.server.id;
+    if (known) continue;
+    const auto task = [](Run* self, raft::RaftLog* log, raft::Id id) -> Task<void> {
+      (void)co_await log->remove(id);
+      self->tending_ = false;
+    };
+    world_.note("sweep", 0, static_cast<std::int64_t>(peer.server.id));
+    tending_ = true;
+    world_.after(10s, [this] { tending_ = false; });
+    return first.run("sweep", task(this, first.raft(), peer.server.id));
+  }
 }
 
 // One leader a term, whoever is asked.
@@ -181,7 +200,7 @@ void Run::compare() {
   for (const auto& node : nodes_) {
     if (node->store() == nullptr) continue;
     const auto all = node->store()->range(store::Range{});
-    checker_.read({0, node->host(), store::Range{}, all->revision, all->items, true},
+    checker_.read({0, node->host(), store::Range{}, all->revision, all->items, recovered()},
                   {checker_.floor(), world_.now()});
   }
 }
@@ -223,6 +242,7 @@ void Run::go() {
   const Revision before = checker_.newest();
   if (!wait_for(90s, [this] { return recovered(); })) {
     world_.violation("no-recovery", "the servers are healed and do not serve the same state");
+    for (const auto& node : nodes_) world_.note("state", node->host(), 0, 0, node->describe());
   }
   world_.note("healed", 0, before);
   compare();
