@@ -9,8 +9,6 @@
 namespace skiff::cli {
 namespace {
 
-using Verb = Task<Result<int>> (*)(Session*);
-
 struct Entry {
   const char* name;
   Verb run;
@@ -88,7 +86,8 @@ void add_flags(Flags& f, Request& r, bool* show_help) {
 }
 
 Task<void> run(Env env, Request request, Verb verb, int* exit_code) {
-  const std::string path = find_kubeconfig(request.kubeconfig);
+  const std::string path = find_kubeconfig(
+      request.data_dir.empty() ? request.kubeconfig : request.data_dir + "/kubeconfig");
   const std::string context = request.context;
   auto access = co_await client::load_kubeconfig(env, path, context);
   Result<int> result = 1;
@@ -141,6 +140,10 @@ int kubectl_main(std::vector<std::string> args) {
     return show_help ? 0 : 1;
   }
   request.words = std::move(*words);
+  return run_verb(std::move(request), entry->run);
+}
+
+int run_verb(Request request, Verb verb) {
   RealClock clock;
   SystemRandom random;
   metrics::Registry metrics;
@@ -148,10 +151,9 @@ int kubectl_main(std::vector<std::string> args) {
   asio::io_context io(1);
   const Env env{io.get_executor(), &clock, &random, &metrics, &blocking};
   int exit_code = 1;
-  asio::co_spawn(io, run(env, std::move(request), entry->run, &exit_code),
-                 [](std::exception_ptr error) {
-                   if (error) std::rethrow_exception(error);
-                 });
+  asio::co_spawn(io, run(env, std::move(request), verb, &exit_code), [](std::exception_ptr error) {
+    if (error) std::rethrow_exception(error);
+  });
   io.run();
   return exit_code;
 }

@@ -42,6 +42,10 @@ struct Request {
   std::int64_t tail = -1;
   std::string since;
   std::string container;
+  // history and undo
+  std::string data_dir;
+  std::int64_t limit = 20;
+  bool show_all = false;
 };
 
 // One thing the user named.
@@ -79,6 +83,10 @@ const api::Resource* resource_of(const api::Value& object);
 // "30s", "5m", "1h30m".
 Result<Duration> parse_duration(std::string_view text);
 
+using Verb = Task<Result<int>> (*)(Session*);
+// Connects as `request` says and runs `verb`; the exit code, with errors printed.
+int run_verb(Request request, Verb verb);
+
 // The verbs; each returns the exit code or an error to be printed.
 Task<Result<int>> run_get(Session* session);
 Task<Result<int>> run_apply(Session* session);
@@ -87,5 +95,28 @@ Task<Result<int>> run_logs(Session* session);
 Task<Result<int>> run_describe(Session* session);
 Task<Result<int>> run_scale(Session* session);
 Task<Result<int>> run_rollout(Session* session);
+Task<Result<int>> run_history(Session* session);
+Task<Result<int>> run_undo(Session* session);
+
+// The one object that TYPE NAME or TYPE/NAME in `words` names; with `kind_alone` also TYPE.
+Result<Named> parse_one(const std::vector<std::string>& words, bool kind_alone);
+
+// One change as /skiff/v1/history tells it.
+struct Change {
+  std::int64_t revision = 0;
+  std::string time;    // RFC 3339; "" when not known
+  std::string author;  // "" when not known
+  std::string verb;    // created, modified, deleted, kept
+  const api::Resource* resource = nullptr;
+  api::Value object;
+  api::Value previous;  // null when there was none, or it is no longer kept
+};
+struct History {
+  std::vector<Change> changes;  // oldest first
+  std::int64_t revision = 0;
+  std::int64_t compacted = 0;  // oldest revision that can be read
+};
+// `named.resource` null: everything in the session's namespace.
+Task<Result<History>> fetch_history(Session* session, Named named, std::int64_t limit);
 
 }  // namespace skiff::cli
