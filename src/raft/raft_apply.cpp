@@ -22,16 +22,12 @@ Task<void> RaftLogImpl::apply_loop() {
   for (;;) {
     const bool applied = co_await apply_one();
     if (applied) {
+      start_flush();
       if (++turn % kEntriesATurn == 0) co_await yield();
       continue;
     }
     settle();
-    // Whoever fails to write to the inner log waits for room on the disk: entries are kept.
-    if (inner_due()) {
-      const auto flushed = co_await flush_inner();
-      if (!flushed) co_await env_.clock->sleep_for(kRetryInner);
-      continue;
-    }
+    start_flush();
     if (log_bytes_ > 2 * options_.keep_bytes && !forgetting_) {
       forgetting_ = true;
       tasks_.spawn("raft entries", forget_entries());
@@ -127,6 +123,23 @@ void RaftLogImpl::queue_for_inner(const std::vector<Record>& records) {
     for_inner_bytes_ += record.item->value.size() + record.item->key.size() + kRecordCost;
     for_inner_.push_back(record);
   }
+}
+
+// Beside the applying: the database may take its time.
+void RaftLogImpl::start_flush() {
+  if (flushing_ || !inner_due()) return;
+  flushing_ = true;
+  tasks_.spawn("raft database", flush_when_due());
+}
+
+Task<void> RaftLogImpl::flush_when_due() {
+  while (inner_due()) {
+    const auto flushed = co_await flush_inner();
+    // Whoever cannot write waits for room on the disk: entries are kept meanwhile.
+    if (!flushed) co_await env_.clock->sleep_for(kRetryInner);
+  }
+  flushing_ = false;
+  apply_signal_.notify_all();
 }
 
 bool RaftLogImpl::inner_due() const {

@@ -165,6 +165,8 @@ class RaftLogImpl final : public RaftLog {
   void queue_for_inner(const std::vector<store::Record>& records);
   Task<Result<void>> flush_inner();
   bool inner_due() const;
+  void start_flush();
+  Task<void> flush_when_due();
   Task<void> forget_entries();
   std::vector<store::Record> take_for_inner();
 
@@ -252,6 +254,7 @@ class RaftLogImpl final : public RaftLog {
   TimePoint flushed_at_;
   bool inner_busy_ = false;
   bool forgetting_ = false;
+  bool flushing_ = false;
   bool installing_ = false;
 
   // Leadership.

@@ -162,6 +162,7 @@ void RaftLogImpl::state_changed() {
   const bool leads = leading();
   if (leads && !was_leading_) {
     term_first_ = last_index();
+    removed_ = false;  // whoever said so has been overruled: its entry was never committed
     submitted_revision_ = 0;
     peers_.clear();
     log::info("raft", "this server leads now",
