@@ -20,4 +20,9 @@ int token_main(std::vector<std::string> args);
 // `skiff encryption status|rotate|reload`.
 int encryption_main(std::vector<std::string> args);
 
+// `skiff snapshot save|restore|ls`.
+int snapshot_main(std::vector<std::string> args);
+// `skiff fork`.
+int fork_main(std::vector<std::string> args);
+
 }  // namespace skiff::app

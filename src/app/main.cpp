@@ -8,6 +8,7 @@
 #include "demo.hpp"
 #include "options.hpp"
 #include "server.hpp"
+#include "skiff/cli/history.hpp"
 #include "skiff/cli/kubectl.hpp"
 #include "skiff/runtime/shim.hpp"
 
@@ -24,6 +25,10 @@ constexpr const char* kUsage =
     "  skiff status     the cluster's servers: roles, lag, health\n"
     "  skiff token      a token that lets another server join\n"
     "  skiff encryption keys of what is encrypted on disk: show, change\n"
+    "  skiff history    who changed what, and when\n"
+    "  skiff undo       back to what an object or a namespace was\n"
+    "  skiff snapshot   save, restore and list copies of the cluster's state\n"
+    "  skiff fork       a copy of the cluster on another port, to try things out on\n"
     "  skiff check      what this machine can and cannot do\n"
     "  skiff demo       the program inside the image skiff/demo\n"
     "  skiff version    this program's version\n"
@@ -63,6 +68,10 @@ int main(int argc, char** argv) {
   if (command == "status") return skiff::app::status_main(args);
   if (command == "token") return skiff::app::token_main(args);
   if (command == "encryption") return skiff::app::encryption_main(args);
+  if (command == "history") return skiff::cli::history_main(args);
+  if (command == "undo") return skiff::cli::undo_main(args);
+  if (command == "snapshot") return skiff::app::snapshot_main(args);
+  if (command == "fork") return skiff::app::fork_main(args);
   if (command == "kubectl") return skiff::cli::kubectl_main(args);
   if (command == "image") return skiff::app::image_main(args);
   if (command == "check") return skiff::app::check_main(args);

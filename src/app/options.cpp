@@ -65,6 +65,10 @@ void add_flags(cli::Flags& f, ServerOptions& o) {
   f.add("server", &o.server, "URL", "join the cluster of the server at this address, with --token");
   f.add("cluster-reset", &o.cluster_reset, "",
         "the other servers are lost for good: make this one a cluster again, then stop");
+  f.add("snapshot-schedule", &o.snapshot_schedule, "SPAN",
+        "take a snapshot every so often, such as 6h (default: none)");
+  f.add("snapshot-retention", &o.snapshot_retention, "N", "how many of them are kept (default 5)");
+  f.add("snapshot-dir", &o.snapshot_dir, "DIR", "where they are kept (default DATA_DIR/snapshots)");
   f.add("sim-nodes", &o.sim_nodes, "N", "add simulated nodes");
   f.add("help", &o.help, "", "show this", 'h');
 }
@@ -132,6 +136,10 @@ Result<void> check_store(ServerOptions& o) {
     return bad("--history-bytes " + o.history_bytes + ": want a size such as 256Mi or 1G");
   }
   o.history_size = static_cast<std::size_t>(size->value());
+  const auto every = parse_span(o.snapshot_schedule);
+  if (!every) return annotate(every.error(), "--snapshot-schedule");
+  o.snapshot_every = *every;
+  if (o.snapshot_retention < 1) return bad("--snapshot-retention: want 1 or more");
   if (!o.encryption_keys.empty() && !o.encryption_keys_command.empty()) {
     return bad("--encryption-keys and --encryption-keys-command: give one of them");
   }

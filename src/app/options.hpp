@@ -41,6 +41,12 @@ struct ServerOptions {
   bool cluster_reset = false;
   std::string server;  // joins the servers here; `token` is the join token then
   std::int64_t sim_nodes = 0;
+  std::string snapshot_schedule = "0";
+  std::int64_t snapshot_retention = 5;
+  std::string snapshot_dir;   // default: DATA_DIR/snapshots
+  Duration snapshot_every{};  // `snapshot_schedule` as a duration; 0: none
+  // Not a flag: a copy of a cluster (skiff fork). Pods are said to run; dead nodes mean nothing.
+  bool fork = false;
   bool help = false;
 
   bool disabled(std::string_view component) const;

@@ -10,6 +10,7 @@
 #include "cluster.hpp"
 #include "cluster_api.hpp"
 #include "encryption.hpp"
+#include "fork_nodes.hpp"
 #include "identity.hpp"
 #include "server_address.hpp"
 #include "server_front.hpp"
@@ -18,6 +19,7 @@
 #include "server_worker.hpp"
 #include "skiff/apiserver/apiserver.hpp"
 #include "skiff/linux/system.hpp"
+#include "snapshot.hpp"
 
 namespace skiff::app {
 namespace {
@@ -200,6 +202,8 @@ class Server {
       api_options.static_tokens.push_back({options_.token, std::move(user)});
     }
     api_options.checks.push_back(store_check());
+    make_snapshot_keeper();
+    api_options.backups = snapshots_.get();
     api_ = std::make_unique<apiserver::ApiServer>(env_, *registry_, tokens_.get(),
                                                   std::move(api_options));
     own_api_ = std::make_unique<ClusterApi>(env_, options_, identity_, *registry_, *encryption_,
@@ -210,6 +214,23 @@ class Server {
     front_.mount("/", api_.get());
     api_->set_ready();
     co_return Result<void>();
+  }
+
+  void make_snapshot_keeper() {
+    KeeperOptions o;
+    o.directory =
+        options_.snapshot_dir.empty() ? options_.data_dir + "/snapshots" : options_.snapshot_dir;
+    o.every = options_.snapshot_every;
+    o.keep = static_cast<std::size_t>(options_.snapshot_retention);
+    store::SnapshotOptions how;
+    how.cluster = identity_.cluster_id;
+    how.sealer = encryption_->sealer();
+    store::Store* store = store_.get();
+    auto save = [env = env_, store, how](std::string path) {
+      return store::save_snapshot(env, *store, std::move(path), how);
+    };
+    snapshots_ = std::make_unique<SnapshotKeeper>(env_, std::move(o), std::move(save),
+                                                  [store] { return store->revision(); });
   }
 
   apiserver::HealthCheck store_check() {
@@ -249,6 +270,8 @@ class Server {
     core_.spawn("certificates",
                 keep_identity_fresh(env_, options_, service_ip_, identity_.renew_at,
                                     [this](const Identity& fresh) { adopt(fresh); }));
+    core_.spawn("snapshots", snapshots_->run());
+    if (options_.fork) parts_.spawn("pods of a fork", imitate_kubelets(env_, node_client_.get()));
     parts_.spawn("slim down", slim_down());
     co_return Result<void>();
   }
@@ -314,6 +337,7 @@ class Server {
     co_await core_.join();
     own_api_.reset();
     api_.reset();
+    snapshots_.reset();
     nodes_.reset();
     registry_.reset();
     if (store_) {
@@ -344,6 +368,7 @@ class Server {
   std::unique_ptr<apiserver::ServiceAccountTokens> tokens_;
   std::unique_ptr<registry::Registry> registry_;
   std::unique_ptr<http::Client> nodes_;
+  std::unique_ptr<SnapshotKeeper> snapshots_;
   std::unique_ptr<apiserver::ApiServer> api_;
   std::unique_ptr<ClusterApi> own_api_;
   Front front_;

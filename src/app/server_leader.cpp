@@ -21,6 +21,7 @@ Leader::Leader(Env env, registry::Registry& registry, const ServerOptions& optio
       registry_(registry),
       run_controllers_(!options.disabled("controllers")),
       run_scheduler_(!options.disabled("scheduler")),
+      fork_(options.fork),
       ca_pem_(std::move(ca_pem)),
       election_(election),
       leading_(env.executor),
@@ -60,6 +61,8 @@ void Leader::start_parts() {
   if (run_controllers_) {
     controllers::Options o;
     o.ca_pem = ca_pem_;
+    // A copy's nodes answer to nobody; that must not cost it its pods.
+    if (fork_) o.disabled = {"nodelifecycle", "taint-eviction"};
     parts_->controllers = std::make_unique<controllers::Controllers>(
         env_, parts_->controller_client, parts_->informers, std::move(o));
   }

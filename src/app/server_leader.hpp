@@ -39,6 +39,7 @@ class Leader {
   registry::Registry& registry_;
   bool run_controllers_;
   bool run_scheduler_;
+  bool fork_;
   std::string ca_pem_;
   etcd::Election* election_;
   std::unique_ptr<Parts> parts_;
