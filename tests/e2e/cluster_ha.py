@@ -1,0 +1,500 @@
+#!/usr/bin/env python3
+"""Three servers as docs/operating/ha.md says, each in a network namespace of its own behind a bridge, with a real
+kubectl: made, used, and hurt. What was acknowledged must be there afterwards."""
+import http.client
+import json
+import os
+import pathlib
+import shutil
+import signal
+import ssl
+import subprocess
+import tempfile
+import threading
+import time
+
+import harness
+from harness import Failure, check, wait_for
+
+harness.fetch_kubectl()
+harness.enter_namespace()
+
+SKIFF = str(os.environ.get("SKIFF", harness.ROOT / "build" / "skiff"))
+PARTS = ["--disable", "kubelet,network,proxy"]
+MAPS = "/api/v1/namespaces/default/configmaps"
+TAG = f"skha-{os.getpid()}"
+
+
+def run(*words, **kwargs):
+    return subprocess.run(words, check=True, capture_output=True, text=True, **kwargs)
+
+
+class Server:
+    """A namespace with one address, and the server in it."""
+
+    def __init__(self, lab, name, number):
+        self.lab, self.name = lab, name
+        self.ip = f"10.77.0.{number}"
+        self.space = f"{TAG}-{name}"
+        self.link = f"ha{number}"
+        self.data = lab.directory / name
+        self.log = open(lab.directory / f"{name}.log", "ab")
+        self.process = None
+        run("ip", "netns", "add", self.space)
+        run("ip", "link", "add", self.link, "type", "veth", "peer", "name", "eth0", "netns", self.space)
+        run("ip", "link", "set", self.link, "master", "ha-bridge", "up")
+        for words in (["addr", "add", self.ip + "/24", "dev", "eth0"], ["link", "set", "eth0", "up"],
+                      ["link", "set", "lo", "up"]):
+            run("ip", "-n", self.space, *words)
+
+    def command(self, *flags):
+        return ["ip", "netns", "exec", self.space, SKIFF, "server", "--data-dir", str(self.data),
+                "--node-name", self.name, "--node-ip", self.ip] + PARTS + list(flags)
+
+    def begin(self, *flags):
+        self.process = subprocess.Popen(self.command(*flags), stdout=self.log, stderr=self.log,
+                                        start_new_session=True)
+
+    def start(self, *flags, seconds=20):
+        self.begin(*flags)
+
+        def ready():
+            check(self.process.poll() is None, f"{self.name} ended: {self.tail()}")
+            return self.data.joinpath("kubeconfig").exists() and self.get("/readyz")[0] == 200
+        wait_for(f"{self.name} ready", ready, seconds, 0.05)
+
+    def refused(self, *flags):
+        """The one line it ends with."""
+        done = subprocess.run(self.command(*flags), capture_output=True, text=True, timeout=60)
+        lines = [line for line in done.stderr.splitlines() if line.startswith("skiff:")]
+        check(done.returncode == 1 and len(lines) == 1, f"{flags}: {done.returncode}: {done.stderr}")
+        return lines[0]
+
+    def tail(self, lines=12):
+        text = (self.lab.directory / f"{self.name}.log").read_text(errors="replace")
+        return f"{self.name}: " + "\n".join(text.splitlines()[-lines:])
+
+    def pause(self, on):
+        self.process.send_signal(signal.SIGSTOP if on else signal.SIGCONT)
+
+    def cut(self, on):
+        run("ip", "link", "set", self.link, "down" if on else "up")
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.terminate()
+            self.process.wait(20)
+
+    def connect(self, timeout):
+        return http.client.HTTPSConnection(self.ip, 6443, timeout=timeout, context=self.lab.tls())
+
+    def ask(self, method, path, body=None, timeout=10.0, connection=None):
+        """(status, headers, body); status 0: no answer."""
+        try:
+            link = connection or self.connect(timeout)
+            link.request(method, path, json.dumps(body) if body is not None else None,
+                         {"Content-Type": "application/json"})
+            answer = link.getresponse()
+            return answer.status, answer.headers, answer.read().decode(errors="replace")
+        except (OSError, http.client.HTTPException) as problem:
+            return 0, {}, str(problem)
+
+    def get(self, path, timeout=5.0):
+        status, headers, body = self.ask("GET", path, timeout=timeout)
+        return status, body, headers
+
+    def kubectl(self, *args, ok=True):
+        done = subprocess.run([str(harness.tools_dir() / "kubectl"), "--kubeconfig",
+                               str(self.lab.servers["a"].data / "kubeconfig"), "--server", f"https://{self.ip}:6443",
+                               "--request-timeout=15s"] + list(args), capture_output=True, text=True, timeout=60)
+        check(not ok or done.returncode == 0, f"kubectl at {self.name}: {done.stderr}")
+        return done
+
+    def wipe(self):
+        shutil.rmtree(self.data, ignore_errors=True)
+
+
+class Lab:
+    def __init__(self):
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="skiff-ha-"))
+        run("ip", "link", "add", "ha-bridge", "type", "bridge")
+        run("ip", "addr", "add", "10.77.0.254/24", "dev", "ha-bridge")
+        run("ip", "link", "set", "ha-bridge", "up")
+        self.servers = {}
+        for number, name in enumerate("abc", 1):
+            self.servers[name] = Server(self, name, number)
+
+    def tls(self):
+        pki = self.servers["a"].data / "pki"
+        context = ssl.create_default_context(cafile=str(pki / "ca.crt"))
+        context.load_cert_chain(str(pki / "admin.crt"), str(pki / "admin.key"))
+        return context
+
+    def command(self, *words, at="a", ok=True):
+        done = subprocess.run(["ip", "netns", "exec", self.servers[at].space, SKIFF] + list(words) +
+                              ["--data-dir", str(self.servers[at].data)], capture_output=True, text=True, timeout=60)
+        check(not ok or done.returncode == 0, f"skiff {' '.join(words)}: {done.stderr}")
+        return done
+
+    def status(self, at="a"):
+        return json.loads(self.command("status", "-o", "json", at=at).stdout)
+
+    def leader(self):
+        def probe():
+            for s in self.servers.values():
+                if s.process is None or s.process.poll() is not None:
+                    continue
+                status, body, _ = s.get("/skiff/v1/status?local=true", timeout=1)
+                if status == 200 and json.loads(body)["state"] == "leader":
+                    return s
+            return None
+        return wait_for("a leader", probe, 20)
+
+    def others(self, one):
+        return [s for s in self.servers.values() if s is not one]
+
+    def whole(self, count=3, seconds=30):
+        """All servers vote, are healthy and have everything."""
+        def probe():
+            status, body, _ = self.leader().get("/skiff/v1/status?local=true")
+            if status != 200:
+                return False
+            servers = json.loads(body)["servers"]
+            return len(servers) == count and all(
+                s["healthy"] and s["lag"] == 0 and s["role"] in ("voter", "leader") for s in servers)
+        wait_for(f"{count} healthy voters", probe, seconds)
+
+    def tail(self, lines=12):
+        return "\n".join(s.tail(lines) for s in self.servers.values())
+
+    def remove(self):
+        for s in self.servers.values():
+            try:
+                s.stop()
+            except (OSError, subprocess.TimeoutExpired):
+                s.kill()
+            s.log.close()
+            subprocess.run(["ip", "netns", "del", s.space])
+        subprocess.run(["ip", "link", "del", "ha-bridge"])
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+lab = Lab()
+a, b, c = (lab.servers[n] for n in "abc")
+acknowledged = set()
+
+
+def config_map(name):
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": {"k": name}}
+
+
+def write(server, name, timeout=10.0):
+    status, _, body = server.ask("POST", MAPS, config_map(name), timeout)
+    check(status == 201, f"write at {server.name}: {status} {body}")
+    acknowledged.add(name)
+
+
+def nothing_lost():
+    for server in lab.servers.values():
+        if server.process is None or server.process.poll() is not None:
+            continue
+        status, body, _ = server.get(MAPS, timeout=30)
+        check(status == 200, f"list at {server.name}: {status}")
+        there = {o["metadata"]["name"] for o in json.loads(body)["items"]}
+        check(acknowledged <= there, f"{server.name} lost {sorted(acknowledged - there)[:5]}")
+
+
+class Load:
+    """Writers that go on for as long as it takes, each at whichever of its servers answers."""
+
+    def __init__(self, name, servers, writers=4):
+        self.over = False
+        self.times = []
+        self.failures = 0
+        self.threads = [threading.Thread(target=self.write, args=(f"{name}-{i}", servers)) for i in range(writers)]
+        for t in self.threads:
+            t.start()
+
+    def write(self, name, servers):
+        n, turn, link = 0, 0, None
+        while not self.over:
+            server = servers[turn % len(servers)]
+            link = link or server.connect(1.0)
+            status, _, _ = server.ask("POST", MAPS, config_map(f"{name}-{n}"), connection=link)
+            if status == 201:
+                self.times.append(time.monotonic())
+                acknowledged.add(f"{name}-{n}")
+            else:
+                # It may have happened or not: the name is not used again.
+                self.failures += 1
+                turn += 1
+                link.close()
+                link = None
+                time.sleep(0.02)
+            n += 1
+
+    def stop(self):
+        self.over = True
+        for t in self.threads:
+            t.join()
+        times = sorted(self.times)
+        check(len(times) > 10, "the writers wrote nothing")
+        return max(y - x for x, y in zip(times, times[1:])), len(times)
+
+
+def one_server_becomes_the_first_of_several():
+    a.start()
+    a.kubectl("create", "secret", "generic", "before", "--from-literal=password=swordfish")
+    write(a, "before")
+    line = b.refused("--server", f"https://{a.ip}:6443", "--token", lab.command("token", "create").stdout.strip())
+    check("--cluster-init" in line, line)
+    b.wipe()
+    a.stop()
+    a.start("--cluster-init")
+    check(a.kubectl("get", "secret", "before", "-o", "name").stdout == "secret/before\n", "the data are gone")
+    nothing_lost()
+
+
+def others_join():
+    token = lab.command("token", "create").stdout.strip()
+    for server in (b, c):
+        server.start("--server", f"https://{a.ip}:6443", "--token", token)
+    lab.whole()
+    table = lab.command("status").stdout
+    check(table.count("voter") == 2 and "leader" in table, table)
+    b.stop()
+    b.start()  # knows who it is
+    b.stop()
+    b.start("--server", f"https://{a.ip}:6443", "--token", token)  # a unit file says so for ever
+    lab.whole()
+
+
+def wrong_joins():
+    token = lab.command("token", "create").stdout.strip()
+    at = f"https://{a.ip}:6443"
+    prefix, cluster, secret = token.split("::")
+    spare = Server(lab, "d", 4)
+    rows = [
+        ([], "--token"), (["--token", "hello"], "no join token"),
+        (["--token", f"{prefix}::{'0' * 64}::{secret}"], "not of the cluster"),
+        (["--token", f"{prefix}::{cluster}::aaaaaa.bbbbbbbbbbbbbbbb"], "not known here"),
+        (["--token", token, "--service-cidr", "10.96.0.0/16"], "--service-cidr"),
+        (["--token", token, "--node-name", "b"], "named b already"),
+    ]
+    for flags, wanted in rows:
+        line = spare.refused("--server", at, *flags)
+        check(wanted in line, f"{flags}: {line}")
+        check(secret.split(".")[1] not in line, "the token is shown")
+        spare.wipe()
+    line = spare.refused("--server", "https://10.77.0.99:6443", "--token", token)
+    check("cannot join at https://10.77.0.99:6443" in line, line)
+    body = {"token": secret, "name": "d", "id": "7", "address": "https://10.77.0.4:6443",
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600)), "settings": {}}
+    status, _, text = a.ask("POST", "/skiff/v1/join", body)
+    check(status == 409 and "clock is 1 h 0 min ahead" in text, text)
+    for path in ("/skiff/v1/status", "/skiff/v1/encryption"):
+        bare = http.client.HTTPSConnection(a.ip, 6443, timeout=5, context=ssl._create_unverified_context())
+        bare.request("GET", path)
+        check(bare.getresponse().status == 403, f"{path} without a certificate")
+    subprocess.run(["ip", "netns", "del", spare.space])
+    spare.log.close()
+    check(len(lab.status()["servers"]) == 3, "somebody came in")
+
+
+def every_server_serves():
+    for server in (a, b, c):
+        write(server, f"by-{server.name}")
+        for reader in (a, b, c):
+            status, _, _ = reader.get(f"{MAPS}/by-{server.name}")
+            check(status == 200, f"written at {server.name}, not seen at {reader.name}")
+    check(c.kubectl("get", "configmaps", "-o", "name").stdout.count("by-") == 3, "kubectl at c")
+    ips = json.loads(b.kubectl("get", "endpoints", "kubernetes", "-o", "json").stdout)
+    wait_for("all endpoints", lambda: len(json.loads(
+        b.kubectl("get", "endpoints", "kubernetes", "-o", "json").stdout)["subsets"][0]["addresses"]) == 3, 30, 1)
+    check(ips["subsets"], "endpoints")
+
+
+def addresses_are_given_once():
+    """All three servers hand out service addresses and node ports of a small range at once."""
+    def make(server, number):
+        for i in range(15):
+            body = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": f"svc-{number}-{i}"},
+                    "spec": {"type": "NodePort", "ports": [{"port": 80}]}}
+            status, _, text = server.ask("POST", "/api/v1/namespaces/default/services", body)
+            if status != 201:
+                problems.append(f"{server.name}: {status} {text}")
+    problems = []
+    threads = [threading.Thread(target=make, args=(s, n)) for n, s in enumerate((a, b, c, a, b, c))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    check(not problems, str(problems[:3]))
+    items = json.loads(a.get("/api/v1/namespaces/default/services")[1])["items"]
+    check(len(items) == 91, f"{len(items)} services")
+    ips = [o["spec"]["clusterIP"] for o in items]
+    ports = [o["spec"]["ports"][0]["nodePort"] for o in items if o["spec"]["type"] == "NodePort"]
+    check(len(set(ips)) == len(ips), "an address was given twice")
+    check(len(set(ports)) == len(ports), "a node port was given twice")
+
+
+def the_leader_is_killed_under_load():
+    leader = lab.leader()
+    load = Load("kill", lab.others(leader))
+    time.sleep(2)
+    leader.kill()
+    time.sleep(5)
+    pause, count = load.stop()
+    print(f"     kill -9 of the leader under load: pause {pause:.2f} s, {count} writes, {load.failures} failed")
+    check(pause < 2, f"pause of {pause:.2f} s")
+    nothing_lost()
+    leader.start()
+    lab.whole()
+    nothing_lost()
+
+
+def the_leader_is_cut_off():
+    leader = lab.leader()
+    rest = lab.others(leader)
+    load = Load("cut", rest)
+    time.sleep(1)
+    leader.cut(True)
+    time.sleep(4)
+    inside = subprocess.run(["ip", "netns", "exec", leader.space, str(harness.tools_dir() / "kubectl"), "--kubeconfig",
+                             str(leader.data / "kubeconfig"), "create", "configmap", "lonely"],
+                            capture_output=True, text=True, timeout=60)
+    pause, count = load.stop()
+    # kubectl asks again for some seconds, as it does of every server that says Retry-After.
+    check(inside.returncode != 0 and "nothing was written" in inside.stderr, inside.stderr)
+    print(f"     leader cut off: pause {pause:.2f} s, {count} writes")
+    check(pause < 3, f"pause of {pause:.2f} s")
+    leader.cut(False)
+    lab.whole()
+    nothing_lost()
+    check(a.get(f"{MAPS}/lonely")[0] == 404, "a refused write happened")
+
+
+def packets_are_lost():
+    for s in (a, b, c):
+        done = subprocess.run(["tc", "-n", s.space, "qdisc", "add", "dev", "eth0", "root", "netem", "loss", "10%",
+                               "delay", "5ms"], capture_output=True, text=True)
+        if done.returncode != 0:
+            print("     SKIP: no netem: " + done.stderr.strip())
+            return
+    load = Load("loss", [a, b, c])
+    time.sleep(6)
+    pause, count = load.stop()
+    print(f"     10% loss, 5 ms delay: longest pause {pause:.2f} s, {count} writes, {load.failures} failed")
+    for s in (a, b, c):
+        run("tc", "-n", s.space, "qdisc", "del", "dev", "eth0", "root")
+    lab.whole()
+    nothing_lost()
+
+
+def the_leader_is_stopped_and_goes_on():
+    leader = lab.leader()
+    load = Load("stop", lab.others(leader))
+    time.sleep(1)
+    leader.pause(True)
+    time.sleep(4)
+    pause, count = load.stop()
+    print(f"     SIGSTOP of the leader: pause {pause:.2f} s, {count} writes")
+    check(pause < 3, f"pause of {pause:.2f} s")
+    leader.pause(False)
+    lab.whole()
+    nothing_lost()
+
+
+def a_leader_that_leaves_hands_over():
+    leader = lab.leader()
+    load = Load("leave", lab.others(leader))
+    time.sleep(1)
+    leader.stop()
+    time.sleep(2)
+    pause, count = load.stop()
+    print(f"     SIGTERM to the leader: pause {pause:.2f} s, {count} writes")
+    check(pause < 2, f"pause of {pause:.2f} s")
+    leader.start()
+    lab.whole()
+    nothing_lost()
+
+
+def keys_are_rotated_everywhere():
+    lab.command("encryption", "rotate")
+    wait_for("everything rewritten", lambda: "rewriting" not in lab.command("encryption", "status").stdout, 20)
+    firsts = {json.loads(s.get("/skiff/v1/encryption")[1])["encrypting"] for s in (a, b, c)}
+    check(len(firsts) == 1, f"different keys: {firsts}")
+    check("swordfish" in b.kubectl("get", "secret", "before", "-o", "go-template={{.data.password|base64decode}}")
+          .stdout, "the secret")
+    for s in (a, b, c):
+        s.stop()
+    for s in (a, b, c):
+        s.begin()
+    lab.whole()
+    check("swordfish" in c.kubectl("get", "secret", "before", "-o", "go-template={{.data.password|base64decode}}")
+          .stdout, "the secret after a restart")
+
+
+def without_a_quorum():
+    for s in (b, c):
+        s.kill()
+    wait_for("no quorum", lambda: not lab.status()["quorum"], 10)
+    status, body, headers = a.get(f"{MAPS}/before")
+    check(status == 200, f"read: {status} {body}")
+    check("stale" in headers.get("Warning", ""), f"no warning: {headers.items()}")
+    began = time.monotonic()
+    status, _, body = a.ask("POST", MAPS, config_map("nobody"))
+    took = time.monotonic() - began
+    check(status == 503, f"write: {status} {body}")
+    print(f"     a write without quorum: 503 after {took * 1000:.0f} ms")
+    check(took < 1, f"the refusal took {took:.2f} s")
+    check("NO QUORUM" in lab.command("status").stdout, "status")
+
+
+def the_survivor_is_made_a_cluster():
+    line = a.refused("--cluster-reset")
+    check("in use" in line or "another" in line or "locked" in line, line)
+    a.stop()
+    done = subprocess.run(a.command("--cluster-reset"), capture_output=True, text=True, timeout=60)
+    check(done.returncode == 0 and "cluster of its own" in done.stdout, done.stdout + done.stderr)
+    a.start()
+    write(a, "after-reset")
+    check([s["name"] for s in lab.status()["servers"]] == ["a"], "others are still there")
+    nothing_lost()
+    b.begin()  # comes back with what it had: must change nothing
+    time.sleep(3)
+    write(a, "after-return")
+    check([s["name"] for s in lab.status()["servers"]] == ["a"], "an old server came in")
+    b.kill()
+
+
+def three_again_and_back_to_one():
+    token = lab.command("token", "create").stdout.strip()
+    for s in (b, c):
+        s.wipe()
+        s.start("--server", f"https://{a.ip}:6443", "--token", token)
+    lab.whole()
+    write(c, "three-again")
+    nothing_lost()
+    for s in (c, b):
+        lab.command("server", "remove", s.name)
+        wait_for(f"{s.name} ends", lambda s=s: s.process.poll() is not None, 20)
+        line = s.refused()
+        check("was removed from its cluster" in line, line)
+    lab.whole(1)
+    write(a, "alone-again")
+    a.stop()
+    a.start()
+    nothing_lost()
+
+
+STEPS = [one_server_becomes_the_first_of_several, others_join, wrong_joins, every_server_serves,
+         addresses_are_given_once, the_leader_is_killed_under_load, the_leader_is_cut_off, packets_are_lost,
+         the_leader_is_stopped_and_goes_on, a_leader_that_leaves_hands_over, keys_are_rotated_everywhere,
+         without_a_quorum, the_survivor_is_made_a_cluster, three_again_and_back_to_one]
+raise SystemExit(harness.run_steps("cluster_ha", STEPS, lab))
