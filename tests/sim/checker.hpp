@@ -47,7 +47,8 @@ class Checker {
     store::Range range;
     std::optional<std::pair<std::string, std::string>> attribute;
     store::Revision after = 0;
-    store::Revision upto = 0;  // bookmark, or the last event
+    store::Revision loaded = 0;  // up to here the server knew the past from its disk only
+    store::Revision upto = 0;    // bookmark, or the last event
     std::vector<store::Event> events;
   };
   void watched(Segment segment);

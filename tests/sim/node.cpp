@@ -126,7 +126,7 @@ Task<void> Node::open(ProcessPtr p, raft::Start start) {
   }
   if (!p->life->alive) co_return;
   p->raft = p->raft_opening;
-  p->shown = p->store->revision();
+  p->shown = p->loaded = p->store->revision();
   world_.note("open", host_, p->store->revision(), p->store->compacted());
   // What was there before anybody watched.
   const auto all = p->store->range(Range{});
@@ -163,7 +163,7 @@ Task<void> Node::tap(ProcessPtr p) {
     }
     const auto all = p->store->range(Range{});
     if (all) {
-      p->shown = all->revision;
+      p->shown = p->loaded = all->revision;
       checker_.read({0, host_, Range{}, all->revision, all->items, false}, {});
     }
   }

@@ -63,9 +63,10 @@ struct Stream {
   };
   std::deque<Message> arrived;
   std::size_t travelling = 0;
-  std::optional<Error> over;  // told to the client after what has arrived
-  bool torn = false;          // something was lost on the way: nothing after it arrives
-  bool abandoned = false;     // nobody reads any more
+  store::Revision loaded = 0;  // up to here the server knows the past from its disk only
+  std::optional<Error> over;   // told to the client after what has arrived
+  bool torn = false;           // something was lost on the way: nothing after it arrives
+  bool abandoned = false;      // nobody reads any more
   TimePoint last_arrival{};
   Signal changed;  // both ends wait for it
 };

@@ -65,7 +65,8 @@ struct Node::Process {
   std::unique_ptr<store::Store> store;
   bool serving = false;
   bool ending = false;
-  store::Revision shown = 0;  // newest that was shown by this process
+  store::Revision loaded = 0;  // up to here it has read its state, not seen it happen
+  store::Revision shown = 0;   // newest that was shown by this process
   TaskGroup opening;
   TaskGroup taps;  // end with the store
   TaskGroup tasks;

@@ -131,6 +131,7 @@ Task<void> Node::serve_bookmarks(ProcessPtr p, int client, std::weak_ptr<store::
 Task<void> Node::serve_watch(ProcessPtr p, int client, store::WatchOptions options,
                              StreamPtr stream) {
   plant_in(tuning_.plant, options);
+  stream->loaded = p->loaded;
   const auto end = [&](Error error) {
     stream->over = std::move(error);
     stream->changed.notify_all();

@@ -103,6 +103,7 @@ Task<void> Watcher::follow() {
     if (stream->over) break;
     co_await stream->changed.wait();
   }
+  segment_.loaded = stream->loaded;
   finish_segment();
   if (stream->over && stream->over->code == Code::expired) {
     field_.world.count(Count::expired);
