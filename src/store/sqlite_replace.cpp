@@ -21,7 +21,9 @@ Result<void> SqliteFile::replace(const Log::Recovered& at, const std::vector<Rec
     }
     return write_mark(mark);
   };
+  durable_.remove();  // the new state may end before what was on disk until now
   SKIFF_CHECK(transaction(body));
+  if (full()) durable_.write(at.revision);
   mark_ = mark;
   last_ = at.revision;
   target_ = 0;

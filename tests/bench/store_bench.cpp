@@ -1,6 +1,7 @@
 // What the store costs: durable commits against a bare fsync loop and against etcd in the same
 // directory, compaction, restart, an idle hour, large ranges, watch fan-out, memory.
-//   bench_store [DIRECTORY [OBJECTS]]    (the temporary directory, 1000000)
+//   bench_store [DIRECTORY [OBJECTS [PART]]]    (the temporary directory, 1000000, all of it;
+//   parts: commits, etcd, idle, restart, compact, fanout, memory)
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -373,14 +374,18 @@ int main(int argc, char** argv) {
     return 1;
   }
   std::setvbuf(stdout, nullptr, _IOLBF, 0);
-  durable_commits(directory);
-  compare_with_etcd(directory);
-  compaction_pause(directory, objects);
-  idle_hour(directory);
-  restart_time(directory, objects);
+  const std::string part = argc > 3 ? argv[3] : "";
+  const auto wanted = [&](const char* name) { return part.empty() || part == name; };
+  if (wanted("commits")) durable_commits(directory);
+  if (wanted("etcd")) compare_with_etcd(directory);
+  if (wanted("idle")) idle_hour(directory);
+  if (wanted("restart")) restart_time(directory, objects);
+  if (wanted("compact")) compaction_pause(directory, objects);
   std::filesystem::remove_all(directory);
-  fan_out("fan-out, all to all", 1000, false, 100);
-  fan_out("fan-out, by node", 10'000, true, 2000);
-  memory_and_ranges(objects);
+  if (wanted("fanout")) {
+    fan_out("fan-out, all to all", 1000, false, 100);
+    fan_out("fan-out, by node", 10'000, true, 2000);
+  }
+  if (wanted("memory")) memory_and_ranges(objects);
   return 0;
 }
