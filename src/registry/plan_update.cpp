@@ -265,6 +265,20 @@ Result<void> plan_update(Core& core, Write& write, const WriteContext& context, 
   return finish_update(core, write, context, std::move(doc), *item, plan);
 }
 
+namespace {
+
+// Upstream says only that it was the request's fault; what went wrong is told as the cause.
+Result<void> patch_json(Value& doc, const Value& patch) {
+  const Result<void> done = api::json_patch(doc, patch);
+  if (done || done.error().code != Code::invalid) return done;
+  auto details = std::make_shared<ErrorDetails>();
+  details->causes.push_back({"", done.error().message, ""});
+  return Error{Code::invalid, "the server rejected our request due to an error in our request",
+               std::move(details)};
+}
+
+}  // namespace
+
 Result<void> plan_patch(Core& core, Write& write, const WriteContext& context, Plan& plan) {
   const Target& target = write.target;
   const api::Resource& served = *target.resource;
@@ -286,7 +300,7 @@ Result<void> plan_patch(Core& core, Write& write, const WriteContext& context, P
   const Value& patch = write.document;
   switch (write.patch_type) {
     case api::PatchType::json:
-      SKIFF_CHECK(api::json_patch(doc, patch));
+      SKIFF_CHECK(patch_json(doc, patch));
       break;
     case api::PatchType::merge:
       api::merge_patch(doc, patch);
