@@ -98,6 +98,7 @@ void Checker::read(Read read, Begun begun) {
       seen_[key].push_back({read.revision, false, read.client, begun.at, world_.now()});
     }
   }
+  read.when = world_.now();
   reads_.push_back(std::move(read));
 }
 
@@ -142,9 +143,10 @@ void Checker::check_read(const Read& read, const std::map<std::string, const Ver
   };
   const auto complain = [&](const std::string& key, Revision shown, Revision is) {
     world_.violation("wrong-state",
-                     fmt::format("client {} on server {} at revision {}: {} is shown at revision "
-                                 "{}, but is at {} (0: absent)",
-                                 read.client, read.server, read.revision, key, shown, is));
+                     fmt::format("client {} on server {} at revision {}, after {:.3f} s: {} is "
+                                 "shown at revision {}, but is at {} (0: absent)",
+                                 read.client, read.server, read.revision,
+                                 std::chrono::duration<double>(read.when).count(), key, shown, is));
   };
   for (const auto& item : read.items) {
     if (lazy(item->key)) continue;

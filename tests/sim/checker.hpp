@@ -38,6 +38,7 @@ class Checker {
     store::Revision revision = 0;  // the state that was shown
     std::vector<store::ItemPtr> items;
     bool linearizable = false;
+    Duration when{};  // set here
   };
   void read(Read read, Begun begun);
 

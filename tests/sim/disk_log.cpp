@@ -57,6 +57,7 @@ class DiskLog final : public store::Log {
         view_(file.stable),
         queue_(disk.world().executor()) {
     file_.torn.reset();
+    for (const LogWrite& write : file_.cache) apply(view_, write);  // the machine went on
   }
 
   Task<Result<Recovered>> replay(std::function<void(Record)> each) override;
@@ -160,7 +161,12 @@ void DiskLog::take_in(const store::Records& records, const LogWrite& write) {
 Task<Result<void>> DiskLog::put(LogWrite write) {
   const LogWrite copy = write;  // as it may be found after a failure
   if (write.records || write.replaced || write.ceiling != 0 || write.clean || write.compact != 0) {
+    if (!life_->alive) co_return co_await disk_.write(life_, false);
     file_.torn = copy;
+    const bool some = copy.records && !copy.records->empty();
+    disk_.world().note(
+        "log-write", disk_.host(), some ? copy.records->back().item->modified : copy.compact,
+        static_cast<std::int64_t>(some ? copy.records->size() : 0), copy.replaced ? "replace" : "");
     const auto written = co_await disk_.write(life_, options_.durable);
     if (!life_->alive) co_return written;
     if (!written) {
@@ -177,6 +183,7 @@ Task<Result<void>> DiskLog::put(LogWrite write) {
 }
 
 void DiskLog::settled() {
+  disk_.world().note("log-synced", disk_.host(), last_);
   for (const LogWrite& w : file_.cache) apply(file_.stable, w);
   file_.cache.clear();
 }
