@@ -84,6 +84,21 @@ def exact_reads():
     check([d["spec"]["replicas"] for d in many["items"]] == [1], "LIST")
 
 
+def history_outlives_the_process():
+    before = skiff("history", "deployment", "web", "-n", "shop").stdout
+    cluster.kill()
+    cluster.start()
+    after = skiff("history", "deployment", "web", "-n", "shop").stdout
+    check(after.startswith(before.splitlines()[0]) and "spec.replicas: 1 \u2192 3" in after, after)
+    exact_reads()
+    at = f"limit=1&resourceVersion={seen['one replica']}&resourceVersionMatch=Exact"
+    page = json.loads(cluster.kubectl("get", "--raw", "/api/v1/namespaces?" + at).stdout)
+    rest = json.loads(cluster.kubectl(
+        "get", "--raw", "/api/v1/namespaces?limit=100&continue=" + page["metadata"]["continue"]).stdout)
+    names = [n["metadata"]["name"] for n in page["items"] + rest["items"]]
+    check(len(page["items"]) == 1 and names == sorted(set(names)) and "shop" in names, str(names))
+
+
 def undo():
     text = skiff("undo", "deployment", "web", "-n", "shop", "--dry-run").stdout
     check("(dry run)" in text and "3 \u2192 1" in text, text)
@@ -177,10 +192,13 @@ def restore():
     old = cluster.kubectl("get", "--raw", f"/api/v1/pods?resourceVersion={newest}&resourceVersionMatch=Exact", ok=False)
     check(old.returncode != 0 and "too old" in old.stderr, old.stderr)
     cluster.kubectl("-n", "shop", "create", "configmap", "later", "--from-literal=a=b")
+    seen["later"] = json.loads(cluster.kubectl("get", "--raw", "/skiff/v1/store").stdout)["revision"]
+    cluster.kubectl("-n", "shop", "create", "configmap", "latest", "--from-literal=a=b")
 
 
 def fork():
-    process = subprocess.Popen([cluster.skiff, "fork", "--data-dir", str(cluster.data), "--https-port", "7543"],
+    process = subprocess.Popen([cluster.skiff, "fork", "--data-dir", str(cluster.data), "--https-port", "7543",
+                                "--revision", str(seen["later"])],
                                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         process.stdout.readline()
@@ -193,7 +211,8 @@ def fork():
         def run(*args, stdin=None):
             return subprocess.run(kubectl + list(args), capture_output=True, text=True, input=stdin, timeout=60)
         wait_for("the fork", lambda: os.path.exists(kubeconfig) and run("get", "--raw=/readyz").stdout == "ok")
-        check("later" in run("-n", "shop", "get", "configmaps").stdout, "the copy's objects")
+        names = run("-n", "shop", "get", "configmaps").stdout
+        check("later" in names and "latest" not in names, "the copy's objects: " + names)
         node = json.dumps({"apiVersion": "v1", "kind": "Node", "metadata": {"name": "pretended"}})
         run("apply", "-f", "-", stdin=node)
         status = {"status": {"capacity": {"cpu": "8", "memory": "8Gi", "pods": "100"},
@@ -215,6 +234,7 @@ def clean_up():
     subprocess.run(["rm", "-rf", work], check=True)
 
 
-STEPS = [start, history_of_an_object, secrets_are_not_shown, history_of_a_kind_and_a_namespace, exact_reads, undo,
-         undo_of_a_deletion, what_cannot_be_undone, undo_of_a_namespace, snapshots, restore, fork, clean_up]
+STEPS = [start, history_of_an_object, secrets_are_not_shown, history_of_a_kind_and_a_namespace, exact_reads,
+         history_outlives_the_process, undo, undo_of_a_deletion, what_cannot_be_undone, undo_of_a_namespace, snapshots,
+         restore, fork, clean_up]
 raise SystemExit(harness.run_steps("history", STEPS, cluster))
