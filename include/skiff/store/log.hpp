@@ -140,8 +140,9 @@ struct SqliteOptions {
   Durability durability = Durability::full;
   // How long a volatile record may wait for the disk: the first append after this writes those that
   // have not been superseded. One that keeps being superseded (a Lease) is written once, when its
-  // key is new, and again at close.
-  Duration volatile_interval = std::chrono::minutes(10);
+  // key is new, and again at close. By default a little more than an Event lives: most Events never
+  // reach the disk, and a crash loses those of the last hour.
+  Duration volatile_interval = std::chrono::minutes(61);
   // Retention of superseded versions on disk: dropped once older than `history` (0: age does not
   // matter), and the oldest as soon as all together take more than `history_bytes` (0: no bound).
   Duration history = std::chrono::hours(24);
