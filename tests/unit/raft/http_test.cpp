@@ -6,6 +6,7 @@
 #include "cluster.hpp"
 #include "skiff/pki/certificate.hpp"
 #include "skiff/raft/http_network.hpp"
+#include "skiff/store/store.hpp"
 
 using namespace skiff;
 using namespace skiff::raft;
@@ -55,6 +56,8 @@ struct Peer {
   std::unique_ptr<http::Server> server;
   std::unique_ptr<Entries> entries;
   std::unique_ptr<RaftLog> log;
+  std::unique_ptr<store::Store> store;  // then it owns the log
+  RaftLog* raft = nullptr;
   std::string address;
 };
 
@@ -68,7 +71,9 @@ struct Fixture {
   Fixture() { fs::remove_all(path); }
   ~Fixture() {
     for (auto& peer : peers) {
-      (void)real.wait(peer->log->close());
+      if (peer->store) (void)real.wait(peer->store->close());
+      if (peer->log) (void)real.wait(peer->log->close());
+      peer->store.reset();
       peer->log.reset();
     }
     for (auto& peer : peers) {
@@ -94,7 +99,7 @@ struct Fixture {
     if (organization != "none") tls.identity = identity(organization);
     return tls;
   }
-  Peer& start(Id id, Start how) {
+  Peer& start(Id id, Start how, bool with_store = false) {
     auto peer = std::make_unique<Peer>();
     HttpNetworkOptions options;
     options.tls = client("skiff:servers");
@@ -117,15 +122,33 @@ struct Fixture {
     raft.id = id;
     raft.address = peer->address;
     raft.start = how;
-    raft.inner = std::make_unique<raft::test::FakeInner>(std::make_shared<raft::test::Disk>());
+    if (with_store) {
+      store::SqliteOptions database;
+      database.path = (path / (std::to_string(id) + ".db")).string();
+      database.durability = store::Durability::relaxed;
+      raft.inner = std::move(*store::open_sqlite_log(real.env, database));
+    } else {
+      raft.inner = std::make_unique<raft::test::FakeInner>(std::make_shared<raft::test::Disk>());
+    }
     raft.network = peer->network.get();
     raft.entries = peer->entries.get();
     peer->log = std::move(*make_raft_log(real.env, std::move(raft)));
-    const auto recovered = real.wait(peer->log->replay([](store::Record) {}));
+    peer->raft = peer->log.get();
+    peers.push_back(std::move(peer));
+    open(*peers.back(), with_store);
+    return *peers.back();
+  }
+  void open(Peer& peer, bool with_store) {
+    if (with_store) {
+      auto opened = real.wait(store::Store::open(real.env, std::move(peer.log), {}));
+      INFO((opened ? "" : opened.error().message));
+      REQUIRE(opened.has_value());
+      peer.store = std::move(*opened);
+      return;
+    }
+    const auto recovered = real.wait(peer.log->replay([](store::Record) {}));
     INFO((recovered ? "" : recovered.error().message));
     REQUIRE(recovered.has_value());
-    peers.push_back(std::move(peer));
-    return *peers.back();
   }
 };
 
@@ -195,4 +218,50 @@ TEST_CASE("three servers over TLS, with large values", "[raft][http]") {
   const RaftStatus status = first.log->status();
   REQUIRE(status.servers.size() == 3);
   for (const PeerStatus& p : status.servers) CHECK(p.healthy);
+}
+
+TEST_CASE("three stores over SQLite, TLS and files", "[raft][http][stores]") {
+  Fixture f;
+  Peer& first = f.start(1, Start::bootstrap, true);
+  REQUIRE(f.real.until([&] { return first.raft->decider() == store::Decider::here; }));
+  const auto put = [&](std::size_t at, std::string key, std::string value) {
+    store::Op op;
+    op.key = std::move(key);
+    op.value = std::move(value);
+    std::vector<store::Op> ops;
+    ops.push_back(std::move(op));
+    auto verdicts = f.real.wait(f.peers[at]->store->commit(std::move(ops)));
+    INFO((verdicts.front() ? "" : verdicts.front().error().message));
+    REQUIRE(verdicts.front().has_value());
+  };
+  // What a single server had reaches those that join.
+  for (int i = 0; i < 50; ++i) put(0, "before" + std::to_string(i), "1");
+  for (Id id = 2; id <= 3; ++id) {
+    Peer& next = f.start(id, Start::join, true);
+    Server server;
+    server.id = id;
+    server.address = next.address;
+    const auto added = f.real.wait(first.raft->add(server));
+    REQUIRE(added.has_value());
+    const auto promoted = f.real.wait(first.raft->promote(id));
+    INFO((promoted ? "" : promoted.error().message));
+    REQUIRE(promoted.has_value());
+  }
+  put(1, "a", "from 2");
+  put(2, "b", "from 3");
+  for (std::size_t i = 0; i < 3; ++i) {
+    const auto revision = f.real.wait(f.peers[i]->store->barrier());
+    REQUIRE(revision.has_value());
+    CHECK(f.peers[i]->store->revision() == first.store->revision());
+    CHECK((*f.peers[i]->store->get("a"))->value == "from 2");
+    CHECK((*f.peers[i]->store->get("b"))->value == "from 3");
+    CHECK((*f.peers[i]->store->get("before49"))->value == "1");
+  }
+  // The history that a joiner got with the entries can be read there.
+  const store::Revision at = first.store->revision();
+  put(2, "a", "changed");
+  const auto old = f.real.wait(f.peers[2]->store->get_at("a", at));
+  INFO((old ? "" : old.error().message));
+  REQUIRE(old.has_value());
+  CHECK((*old)->value == "from 2");
 }
