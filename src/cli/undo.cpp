@@ -93,6 +93,15 @@ Task<Result<void>> perform(Session* s, const RestoreStep* step) {
     gone.dry_run = dry;
     done = co_await s->client.remove(ref, gone);
   }
+  if (!done && done.error().code == Code::already_exists) {
+    // Somebody was faster, such as a controller with a new namespace's account: as good, if it is
+    // the same.
+    ref.name = step->name;
+    const auto there = co_await read(s, client::path_of(ref));
+    const bool same =
+        there && !there->is_null() && same_but_noise(*step->resource, step->document, *there);
+    if (same) co_return Result<void>();
+  }
   if (done) co_return Result<void>();
   Error e = done.error();
   if (e.code == Code::conflict || e.code == Code::already_exists) {

@@ -153,6 +153,33 @@ def undo_of_a_namespace():
     check("unchanged" in skiff("undo", "-n", "shop", "--to-revision", to).stdout, "twice")
 
 
+def undo_of_a_deleted_namespace():
+    cluster.kubectl("create", "namespace", "gone")
+    wait_for("the default account", lambda: cluster.kubectl(
+        "-n", "gone", "get", "serviceaccount", "default", ok=False).returncode == 0)
+    cluster.kubectl("-n", "gone", "create", "configmap", "kept", "--from-literal=a=b")
+    to = json.loads(cluster.kubectl("get", "--raw", "/skiff/v1/store").stdout)["revision"]
+    cluster.kubectl("delete", "namespace", "gone")
+    text = skiff("undo", "-n", "gone", "--to-revision", str(to)).stdout
+    check("namespace/gone created again" in text and "0 refused" in text, text)
+    check(cluster.json("-n", "gone", "get", "configmap", "kept")["data"] == {"a": "b"}, "kept")
+
+
+def races_are_refused():
+    """Of two undos at once one may win; neither may overwrite what it has not seen."""
+    cluster.kubectl("-n", "shop", "create", "configmap", "raced", "--from-literal=n=0")
+    cluster.kubectl("-n", "shop", "patch", "configmap", "raced", "-p", '{"data":{"n":"1"}}')
+    words = [cluster.skiff, "undo", "configmap", "raced", "-n", "shop", "--data-dir", str(cluster.data)]
+    both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+    told = [p.communicate(timeout=30) + (p.returncode,) for p in both]
+    for out, err, code in told:
+        check((code == 0) or ("changed meanwhile" in err), err)
+    written = [c for c in json.loads(skiff("history", "configmap", "raced", "-n", "shop", "-o", "json",
+                                           "--limit", "0").stdout) if "skiff-undo" in c["author"]]
+    restored = sum(1 for out, _, code in told if code == 0 and "restored" in out)
+    check(len(written) == restored >= 1, f"{len(written)} undos written, {restored} told so")
+
+
 def snapshots():
     text = skiff("snapshot", "save", SNAPSHOT).stdout
     check("revision" in text and os.path.exists(SNAPSHOT), text)
@@ -235,6 +262,6 @@ def clean_up():
 
 
 STEPS = [start, history_of_an_object, secrets_are_not_shown, history_of_a_kind_and_a_namespace, exact_reads,
-         history_outlives_the_process, undo, undo_of_a_deletion, what_cannot_be_undone, undo_of_a_namespace, snapshots,
-         restore, fork, clean_up]
+         history_outlives_the_process, undo, undo_of_a_deletion, what_cannot_be_undone, undo_of_a_namespace,
+         undo_of_a_deleted_namespace, races_are_refused, snapshots, restore, fork, clean_up]
 raise SystemExit(harness.run_steps("history", STEPS, cluster))
