@@ -50,8 +50,10 @@ Task<void> write_on(Store* store, int writer, int count, int pipe) {
   Loop loop;
   loop.threads = true;
   StoreOptions options;
-  options.history_bytes = 2U << 20U;  // so that compaction runs too
-  auto log = open_sqlite_log(loop.env(), {.path = path});
+  options.history_bytes = 2U << 20U;  // so that trimming and retention run too
+  SqliteOptions on_disk{.path = path};
+  on_disk.history_bytes = 2U << 20U;
+  auto log = open_sqlite_log(loop.env(), on_disk);
   if (!log) std::_Exit(1);
   auto store = loop.run(Store::open(loop.env(), std::move(*log), options));
   if (!store) std::_Exit(2);

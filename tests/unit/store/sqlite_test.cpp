@@ -231,6 +231,7 @@ TEST_CASE("overwriting for long keeps file and memory bounded") {
   Directory directory;
   Machine machine(directory.file());
   machine.store_options.history_bytes = 1U << 20U;
+  machine.options.history_bytes = 1U << 20U;
   REQUIRE(machine.start().has_value());
   for (int round = 0; round < 300; ++round) {
     std::vector<Op> batch;
