@@ -11,6 +11,7 @@ namespace {
 using api::Value;
 
 constexpr const char* kManager = "skiff-undo";
+constexpr int kMaxAttempts = 10;
 
 std::string not_kept(std::int64_t revision, std::int64_t compacted) {
   return "revision " + std::to_string(revision) + " is no longer kept: the oldest that can be " +
@@ -62,45 +63,72 @@ const Change* change_to_undo(const History& h) {
   return fallback;
 }
 
-Task<Result<void>> perform(Session* s, const RestoreStep* step) {
-  const bool dry = s->request.all;
-  client::Ref ref = s->ref_of(*step->resource, step->name);
-  ref.ns = step->resource->namespaced ? step->ns : "";
-  client::WriteOptions options;
-  options.dry_run = dry;
-  options.field_manager = kManager;
-  Result<client::ObjectPtr> done = Error{};
-  if (step->type == RestoreStep::Type::create) {
-    ref.name.clear();
-    Value document = step->document;
-    done = co_await s->client.create(ref, std::move(document), options);
-    const bool address = !done && done.error().code == Code::invalid &&
-                         done.error().message.find("clusterIP") != std::string::npos;
-    if (address) {  // somebody else has it by now: the cluster gives another
-      Value other = step->document;
-      other.member("spec").erase("clusterIP");
-      other.member("spec").erase("clusterIPs");
-      done = co_await s->client.create(ref, std::move(other), options);
-    }
-  } else if (step->type == RestoreStep::Type::update) {
-    Value document = step->document;
-    done = co_await s->client.update(ref, std::move(document), options);
-  } else {
-    client::DeleteOptions gone;
-    gone.propagation_policy = "Background";
-    gone.uid = step->uid;
-    gone.resource_version = step->revision;
-    gone.dry_run = dry;
-    done = co_await s->client.remove(ref, gone);
+Task<Result<void>> create_again(Session* s, const RestoreStep* step, client::Ref ref,
+                                client::WriteOptions options) {
+  client::Ref place = ref;
+  place.name.clear();
+  Value document = step->document;
+  auto done = co_await s->client.create(place, std::move(document), options);
+  const bool address = !done && done.error().code == Code::invalid &&
+                       done.error().message.find("clusterIP") != std::string::npos;
+  if (address) {  // somebody else has it by now: the cluster gives another
+    Value other = step->document;
+    other.member("spec").erase("clusterIP");
+    other.member("spec").erase("clusterIPs");
+    done = co_await s->client.create(place, std::move(other), options);
   }
-  if (!done && done.error().code == Code::already_exists) {
+  if (done) co_return Result<void>();
+  if (done.error().code == Code::already_exists) {
     // Somebody was faster, such as a controller with a new namespace's account: as good, if it is
     // the same.
-    ref.name = step->name;
     const auto there = co_await read(s, client::path_of(ref));
     const bool same =
         there && !there->is_null() && same_but_noise(*step->resource, step->document, *there);
     if (same) co_return Result<void>();
+  }
+  co_return done.error();
+}
+
+// Writes over, or takes away, the object that was looked at. While only noise (a controller's
+// status) comes between, it is the same object still.
+Task<Result<void>> write_over(Session* s, const RestoreStep* step, client::Ref ref,
+                              client::WriteOptions options) {
+  const bool removes = step->type == RestoreStep::Type::remove;
+  const Value seen = removes ? step->document : step->before;
+  Value now = seen;
+  for (int attempt = 1;; ++attempt) {
+    Result<client::ObjectPtr> done = Error{};
+    if (removes) {
+      client::DeleteOptions gone;
+      gone.propagation_policy = "Background";
+      gone.uid = step->uid;
+      gone.resource_version = now["metadata"]["resourceVersion"].as_string();
+      gone.dry_run = options.dry_run;
+      done = co_await s->client.remove(ref, gone);
+    } else {
+      Value document = restored(*step->resource, step->document, now);
+      done = co_await s->client.update(ref, std::move(document), options);
+    }
+    if (done) co_return Result<void>();
+    if (done.error().code != Code::conflict || attempt == kMaxAttempts) co_return done.error();
+    SKIFF_CO_TRY(now, co_await read(s, client::path_of(ref)));
+    const bool same = now["metadata"]["uid"] == seen["metadata"]["uid"] &&
+                      same_but_noise(*step->resource, seen, now);
+    if (!same) co_return done.error();
+  }
+}
+
+Task<Result<void>> perform(Session* s, const RestoreStep* step) {
+  client::Ref ref = s->ref_of(*step->resource, step->name);
+  ref.ns = step->resource->namespaced ? step->ns : "";
+  client::WriteOptions options;
+  options.dry_run = s->request.all;
+  options.field_manager = kManager;
+  Result<void> done;
+  if (step->type == RestoreStep::Type::create) {
+    done = co_await create_again(s, step, ref, options);
+  } else {
+    done = co_await write_over(s, step, ref, options);
   }
   if (done) co_return Result<void>();
   Error e = done.error();
