@@ -83,6 +83,7 @@ TEST_CASE("a durable commit waits for the disk, a volatile one does not") {
 TEST_CASE("an hour of leases and some events writes little") {
   Directory directory;
   Machine machine(directory.file());
+  machine.options.volatile_interval = std::chrono::minutes(10);
   REQUIRE(machine.start().has_value());
   for (int i = 0; i < 50; ++i) {
     REQUIRE(machine.commit(put("/pods/" + std::to_string(i), std::string(2000, 'x'))).has_value());
