@@ -76,12 +76,14 @@ void Leader::start_parts() {
 }
 
 Task<void> Leader::follow() {
-  for (;;) {
+  while (!stopping_) {
     co_await wait_to_lead();
     start_parts();
     co_await wait_to_lose();
     log::info("app", "this server no longer leads: its controllers stop");
     co_await resign();
+    // Joining a group makes the task deaf to cancellation, for good: what comes next must hear it.
+    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
   }
 }
 
@@ -92,6 +94,7 @@ Task<void> Leader::resign() {
 }
 
 Task<void> Leader::stop() {
+  stopping_ = true;
   following_.cancel();
   co_await following_.join();
   co_await resign();

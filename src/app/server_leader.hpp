@@ -42,6 +42,7 @@ class Leader {
   bool fork_;
   std::string ca_pem_;
   etcd::Election* election_;
+  bool stopping_ = false;
   std::unique_ptr<Parts> parts_;
   TaskGroup leading_;    // what the parts do
   TaskGroup following_;  // watching who decides

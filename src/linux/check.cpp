@@ -16,6 +16,7 @@
 #include <filesystem>
 
 #include "skiff/linux/cgroup.hpp"
+#include "skiff/linux/netlink.hpp"
 #include "skiff/linux/security.hpp"
 
 namespace skiff::sys {
@@ -88,10 +89,29 @@ Finding check_overlay() {
                  "load the overlay module, or use a data directory that overlayfs accepts");
 }
 
+// `ip netns exec` puts a fresh /sys over the one that shows the hierarchies. skiff mounts them
+// elsewhere then; tried here in a mount namespace that ends with the child.
+bool mountable_cgroups() {
+  return in_child([] {
+           if (::unshare(CLONE_NEWNS) != 0) return errno;
+           if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return errno;
+           if (::mount("tmpfs", "/tmp", "tmpfs", 0, nullptr) != 0) return errno;
+           if (!mount_cgroup_hierarchies(real_system(), "/tmp/cgroup")) return EPERM;
+           const auto seen = detect_cgroup_layout(real_system());
+           const bool all = seen && seen->has("cpu") && seen->has("memory") && seen->has("pids");
+           return all ? 0 : ENOENT;
+         }) == 0;
+}
+
 Finding check_cgroups() {
   auto layout = detect_cgroup_layout(real_system());
   Finding f;
   f.what = "cgroups";
+  if (!layout && mountable_cgroups()) {
+    f.ok = true;
+    f.detail = "not mounted here (inside ip netns exec?); skiff mounts them for itself";
+    return f;
+  }
   if (!layout) {
     f.detail = layout.error().message;
     f.advice = "resource limits and statistics are not available, and pods cannot run";
@@ -218,6 +238,80 @@ Result<void> probe_overlay(const std::string& directory) {
   std::filesystem::remove_all(probe, ignored);
   if (error) return errno_error(error, "mounting an overlay below " + directory);
   return {};
+}
+
+namespace {
+
+// nf_tables' own numbers (linux/netfilter/nf_tables.h).
+constexpr std::uint16_t kGetChain = 0x0a04;
+constexpr std::uint16_t kChainTable = 1;
+constexpr std::uint16_t kChainName = 3;
+constexpr std::uint16_t kChainHook = 4;
+constexpr std::uint16_t kChainPolicy = 5;
+constexpr std::uint32_t kForwardHook = 2;
+constexpr std::size_t kFamilyHeader = 4;
+
+std::uint32_t big_endian(netlink::ByteView bytes) {
+  std::uint32_t value = 0;
+  for (std::size_t i = 0; i < 4 && i < bytes.size(); ++i) value = value << 8U | bytes[i];
+  return value;
+}
+
+std::string text_of(netlink::ByteView bytes) {
+  std::string out(bytes.begin(), bytes.end());
+  out.resize(std::min(out.size(), out.find('\0')));
+  return out;
+}
+
+// "table chain" when this is a chain of the forward hook that drops what nothing accepts.
+std::string dropping_chain(const netlink::Message& message) {
+  if (message.payload.size() < kFamilyHeader) return "";
+  std::string table;
+  std::string name;
+  std::uint32_t hook = ~0U;
+  std::uint32_t policy = 1;  // accept
+  netlink::for_each_attribute(netlink::ByteView(message.payload).subspan(kFamilyHeader),
+                              [&](std::uint16_t type, netlink::ByteView value) {
+                                if (type == kChainTable) table = text_of(value);
+                                if (type == kChainName) name = text_of(value);
+                                if (type == kChainPolicy) policy = big_endian(value);
+                                if (type != kChainHook) return;
+                                netlink::for_each_attribute(
+                                    value, [&](std::uint16_t inner, netlink::ByteView number) {
+                                      if (inner == 1) hook = big_endian(number);
+                                    });
+                              });
+  return hook == kForwardHook && policy == 0 ? table + " " + name : "";
+}
+
+}  // namespace
+
+Finding check_firewall() {
+  Finding f;
+  f.what = "forwarded packets";
+  f.ok = true;
+  f.detail = "no rule of others drops them as a matter of course";
+  auto socket = netlink::open_socket(netlink::Protocol::netfilter);
+  if (!socket) return f;
+  for (const std::uint8_t family : {std::uint8_t{1} /* inet */, std::uint8_t{2} /* ip */}) {
+    netlink::Writer writer;
+    writer.begin_message(kGetChain, NLM_F_REQUEST | NLM_F_DUMP);
+    const std::array<std::uint8_t, kFamilyHeader> header{family, 0, 0, 0};
+    writer.raw(header);
+    writer.end_message();
+    const auto reply = (*socket)->exchange(writer.bytes(), netlink::Until::done);
+    if (!reply) continue;  // without nf_tables, or the right to look: said elsewhere
+    for (const netlink::Message& message : reply->messages) {
+      const std::string chain = dropping_chain(message);
+      if (chain.empty() || !f.ok) continue;
+      f.ok = false;
+      f.detail = "the chain \"" + chain + "\" drops what no rule accepts";
+      f.advice =
+          "pods may reach nothing beyond their node, and node ports may not answer: accept traffic "
+          "from and to the pods' addresses (10.42.0.0/16) and the bridge skiff0 there";
+    }
+  }
+  return f;
 }
 
 std::vector<Finding> check_host() {

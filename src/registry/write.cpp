@@ -171,6 +171,16 @@ Task<Result<Written>> write_one(Core* core, Write write, WriteContext context) {
       plan.reservations.settle(false);
       co_return uncommitted(write.target, plan);
     }
+    if (const Result<void> took = co_await take(core, &plan); !took) {
+      plan.reservations.settle(false);
+      if (took.error().code != Code::already_exists || attempt == kMaxAttempts) {
+        co_return took.error();
+      }
+      write.document = std::move(original);
+      guard = {};
+      co_await core->env.clock->sleep_for(kRaceWait);
+      continue;
+    }
     std::vector<store::Op> ops = std::move(plan.ops);
     for (store::Op& op : ops) op.author = core->authors.of(context);
     const store::Op lost{.type = ops.front().type, .key = ops.front().key};

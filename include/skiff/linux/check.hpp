@@ -19,4 +19,9 @@ struct Finding {
 // tens of milliseconds.
 std::vector<Finding> check_host();
 
+// Whether rules of others (a host firewall, another container engine) drop forwarded packets unless
+// something accepts them: pods would then reach nothing beyond their node. Reads the chains of the
+// network namespace it is called in.
+Finding check_firewall();
+
 }  // namespace skiff::sys
