@@ -67,6 +67,19 @@ Task<Result<void>> take_allocations(Core* core, std::vector<std::string> taken, 
   co_return result;
 }
 
+void note_taken(Core& core, const std::vector<std::string>& names) {
+  for (const std::string& name : names) {
+    if (!core.store.get(std::string(kPrefix) + name)) continue;
+    const std::size_t slash = name.find('/');
+    const std::string what = name.substr(slash + 1);
+    if (name.starts_with("port/")) {
+      (void)core.services.claim_port(std::atoi(what.c_str()));
+    } else {
+      (void)core.services.claim_ip(what);
+    }
+  }
+}
+
 Task<void> drop_allocations(Core* core, std::vector<std::string> names) {
   std::vector<store::Op> ops;
   for (const std::string& name : names) {

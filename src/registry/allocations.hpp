@@ -14,6 +14,8 @@ namespace skiff::registry {
 // Takes everything `taken` for the Service `owner` ("namespace/name"): all or nothing.
 // already_exists: another has one of them.
 Task<Result<void>> take_allocations(Core* core, std::vector<std::string> taken, std::string owner);
+// Those of `names` that somebody holds count as taken here too, until his Service is seen to go.
+void note_taken(Core& core, const std::vector<std::string>& names);
 // Gives `names` back.
 Task<void> drop_allocations(Core* core, std::vector<std::string> names);
 

@@ -173,6 +173,7 @@ Task<Result<Written>> write_one(Core* core, Write write, WriteContext context) {
     }
     if (const Result<void> took = co_await take(core, &plan); !took) {
       plan.reservations.settle(false);
+      note_taken(*core, plan.reservations.taken());
       if (took.error().code != Code::already_exists || attempt == kMaxAttempts) {
         co_return took.error();
       }
@@ -265,6 +266,7 @@ Task<std::vector<Result<Written>>> write_many(Core* core, std::vector<Write> wri
         results[i] = uncommitted(writes[i].target, plan);
       } else if (const Result<void> took = co_await take(core, &plan); !took) {
         plan.reservations.settle(false);
+        note_taken(*core, plan.reservations.taken());
         results[i] = took.error();
         writes[i].document = std::move(original);
         if (took.error().code == Code::already_exists) again.push_back(i);

@@ -385,8 +385,8 @@ def lose_packets(server, on):
                            (["loss", "10%", "delay", "5ms"] if on else []), capture_output=True, text=True)
     if netem.returncode == 0:
         return True
-    rules = ("table ip loss { chain in { type filter hook input priority 0; numgen random mod 10 0 drop; } }"
-             if on else "delete table ip loss")
+    rules = ("table ip loss {\n chain in {\n  type filter hook input priority 0;\n  numgen random mod 10 0 drop\n }\n}\n"
+             if on else "delete table ip loss\n")
     done = subprocess.run(["ip", "netns", "exec", server.space, "nft", "-f", "-"], input=rules, capture_output=True,
                           text=True)
     return done.returncode == 0
