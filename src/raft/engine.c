@@ -25,7 +25,7 @@ skiff_engine* skiff_engine_new(uint64_t id, const char* address, unsigned seed,
   raft_set_election_timeout(&e->raft, election_ms);
   raft_set_pre_vote(&e->raft, true);
   raft_set_max_inflight_entries(&e->raft, 64);
-  raft_set_install_snapshot_timeout(&e->raft, 600000);
+  raft_set_install_snapshot_timeout(&e->raft, 5000);
   raft_set_max_catch_up_rounds(&e->raft, 20);
   raft_set_max_catch_up_round_duration(&e->raft, 60000);
   return e;

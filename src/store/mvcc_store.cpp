@@ -261,7 +261,7 @@ Task<std::vector<Result<ItemPtr>>> MvccStore::decide(std::vector<Op> ops) {
   if (batch->records->size() == had) {
     // A refusal must not tell of what may still fail, and the refused will read again at once: they
     // wait for what stood in their way.
-    if (refused_by == 0) co_return verdicts;
+    if (refused_by == 0) co_return co_await confirm(std::move(ops), std::move(verdicts));
     if (in_flight_ && refused_by <= in_flight_->records->back().item->modified) batch = in_flight_;
   } else if (!writing_) {
     writing_ = true;
@@ -270,9 +270,21 @@ Task<std::vector<Result<ItemPtr>>> MvccStore::decide(std::vector<Op> ops) {
   while (!batch->done) co_await batch->finished.wait();
   if (batch->error) {
     for (auto& v : verdicts) {
-      if (v || refused_by != 0) v = *batch->error;
+      if (v || refused_by != 0 || log_->decider() != Decider::here) v = *batch->error;
     }
   }
+  co_return verdicts;
+}
+
+// All was refused, for what is published here. With several servers that may be old news: another
+// may decide by now. So a refusal is told once nothing newer is known to those who would know.
+Task<std::vector<Result<ItemPtr>>> MvccStore::confirm(std::vector<Op> ops,
+                                                      std::vector<Result<ItemPtr>> verdicts) {
+  const Revision known = last_given_;
+  const auto reached = co_await log_->barrier();
+  if (reached && *reached <= known) co_return verdicts;
+  if (reached) co_return co_await commit(std::move(ops));
+  verdicts.assign(ops.size(), reached.error());
   co_return verdicts;
 }
 

@@ -101,6 +101,8 @@ class MvccStore final : public Store {
   Result<const Slot*> verdict(const Op& op) const;
   Result<ItemPtr> accept(Op&& op, Batch& batch);
   Task<std::vector<Result<ItemPtr>>> decide(std::vector<Op> ops);
+  Task<std::vector<Result<ItemPtr>>> confirm(std::vector<Op> ops,
+                                             std::vector<Result<ItemPtr>> verdicts);
   std::optional<Error> cannot_decide() const;
   Task<void> write_batches();
   void publish(const std::vector<Record>& records);

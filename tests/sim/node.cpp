@@ -55,7 +55,8 @@ std::string Node::describe() const {
                      s.trouble);
   for (const auto& p : s.servers) {
     out += fmt::format(" [{} {} {} matched {} {}]", p.server.id, p.server.address,
-                       raft::name_of(p.server.role), p.matched, p.trouble);
+                       raft::name_of(p.server.role), p.matched,
+                       p.receiving_snapshot ? "gets a snapshot" : p.trouble);
   }
   return out;
 }

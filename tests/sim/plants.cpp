@@ -167,7 +167,10 @@ class EarlyEntries final : public EntriesWrapper {
  private:
   Task<void> drain() {
     while (!waiting_.empty()) {
-      (void)co_await entries_->write(waiting_.front());
+      for (int tries = 0; tries < 100; ++tries) {
+        const auto written = co_await entries_->write(waiting_.front());
+        if (written) break;
+      }
       waiting_.pop_front();
     }
   }

@@ -96,6 +96,7 @@ Task<void> Watcher::follow() {
       const auto message = std::move(stream->arrived.front());
       stream->arrived.pop_front();
       stream->changed.notify_all();
+      segment_.loaded = stream->loaded;
       if (!take(message)) break;
       if (slow_) co_await field_.world.sleep(dice_.between(10ms, 800ms));
       continue;
@@ -103,7 +104,6 @@ Task<void> Watcher::follow() {
     if (stream->over) break;
     co_await stream->changed.wait();
   }
-  segment_.loaded = stream->loaded;
   finish_segment();
   if (stream->over && stream->over->code == Code::expired) {
     field_.world.count(Count::expired);
