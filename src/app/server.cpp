@@ -86,7 +86,15 @@ class Server {
       while (!over_) co_await ended_.wait();
       log::info("app", "stopping; pods keep running");
     }
+    // What was acknowledged is on disk: a stop that gets stuck may end as a crash would.
+    asio::steady_timer patience(env_.executor, 12s);
+    patience.async_wait([](boost::system::error_code ec) {
+      if (ec) return;
+      log::error("app", "stopping takes too long: ending at once; nothing acknowledged is lost");
+      std::_Exit(1);
+    });
     co_await stop();
+    patience.cancel();
   }
 
  private:
