@@ -185,6 +185,7 @@ int main(int argc, char** argv) {
     const bool timed = flags.seconds != 0;
     if (timed ? real.now() - begun > std::chrono::seconds(flags.seconds) : i >= flags.seeds) break;
     total.add(run_one(flags, flags.seed + i));
+    if (flags.plant != Plant::none && total.failed != 0) break;  // found
     if (timed && real.now() - shown > 30s) {
       total.print();
       shown = real.now();
