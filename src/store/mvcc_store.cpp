@@ -254,7 +254,8 @@ Task<std::vector<Result<ItemPtr>>> MvccStore::decide(std::vector<Op> ops) {
   for (Op& op : ops) {
     verdicts.push_back(accept(std::move(op), *batch));
     if (verdicts.back()) continue;
-    const auto it = pending_.find(op.key);  // a refused Op is not moved from
+    // A refused Op is not moved from. NOLINTNEXTLINE(bugprone-use-after-move)
+    const auto it = pending_.find(op.key);
     if (it != pending_.end()) refused_by = std::max(refused_by, it->second.item->modified);
   }
   waiting_bytes_ += batch->bytes - had_bytes;
