@@ -40,7 +40,7 @@ class Session {
       : env_(env),
         exchange_(exchange),
         watcher_(watcher),
-        presentation_(std::move(presentation)),
+        presentation_(presentation),
         bookmark_interval_(bookmark_interval),
         end_(end),
         idle_(env.executor) {}
@@ -191,7 +191,7 @@ Task<Result<void>> Service::watch(Context* c, http::Exchange* exchange) {
     co_return co_await exchange->start(std::move(head));
   }
   SKIFF_CO_CHECK(co_await exchange->start(std::move(head)));
-  Session session(env_, *exchange, **watcher, std::move(p), options_.bookmark_interval, end);
+  Session session(env_, *exchange, **watcher, p, options_.bookmark_interval, end);
   co_await session.run();
   co_return Result<void>();
 }

@@ -33,8 +33,7 @@ std::exception_ptr first_of(std::exception_ptr error) {
 
 }  // namespace
 
-Signal::Signal(const Executor& executor)
-    : timer_(executor, asio::steady_timer::time_point::max()) {}
+Signal::Signal(Executor executor) : timer_(executor, asio::steady_timer::time_point::max()) {}
 
 Task<void> Signal::wait() {
   // A wake-up and a cancellation both end the wait with operation_aborted; the task's own

@@ -182,7 +182,7 @@ Task<Result<ItemPtr>> read_one_at(const Core* core, Target target, ReadOptions o
   auto item =
       co_await core->store.get_at(keys::of(*target.resource, target.ns, target.name), point.at);
   if (!item && item.error().code == Code::expired) co_return too_old();
-  co_return shown(target, std::move(item));
+  co_return shown(target, item);
 }
 
 namespace {

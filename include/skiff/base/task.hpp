@@ -36,7 +36,7 @@ using Task = asio::awaitable<T>;
 // throws operation_aborted when the waiting task is cancelled.
 class Signal {
  public:
-  explicit Signal(const Executor& executor);
+  explicit Signal(Executor executor);
   Task<void> wait();
   void notify_all();
 
