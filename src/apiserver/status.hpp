@@ -3,8 +3,8 @@
 
 #include <string>
 
+#include "skiff/apiserver/apiserver.hpp"
 #include "skiff/base/result.hpp"
-#include "skiff/http/message.hpp"
 
 namespace skiff::apiserver {
 
@@ -13,7 +13,6 @@ std::string_view reason_of(Code code) noexcept;
 
 // {"kind":"Status","status":"Failure",...}
 std::string status_json(const Error& error);
-http::Response status_response(const Error& error);
 
 Error not_found_path();  // `the server could not find the requested resource`
 

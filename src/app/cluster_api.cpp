@@ -3,6 +3,7 @@
 #include "join.hpp"
 #include "server.hpp"
 #include "skiff/api/schema.hpp"
+#include "skiff/apiserver/apiserver.hpp"
 #include "skiff/pki/certificate.hpp"
 
 namespace skiff::app {
@@ -10,48 +11,10 @@ namespace {
 
 constexpr std::string_view kRoot = "/skiff/v1/";
 
-int status_of(Code code) {
-  switch (code) {
-    case Code::bad_request:
-      return 400;
-    case Code::unauthorized:
-      return 401;
-    case Code::forbidden:
-      return 403;
-    case Code::not_found:
-      return 404;
-    case Code::method_not_allowed:
-      return 405;
-    case Code::already_exists:
-    case Code::conflict:
-      return 409;
-    case Code::invalid:
-      return 422;
-    case Code::too_many_requests:
-      return 429;
-    case Code::unavailable:
-      return 503;
-    case Code::timeout:
-      return 504;
-    default:
-      return 500;
-  }
-}
-
 http::Response as_json(int status, const api::Value& document) {
   http::Buffers body;
   body.emplace_back(api::to_json(document) + "\n");
   return http::Response::make(status, "application/json", std::move(body));
-}
-
-http::Response refusal(const Error& error) {
-  const int status = status_of(error.code);
-  api::Value doc = api::Value::object({{"kind", "Status"},
-                                       {"apiVersion", "v1"},
-                                       {"status", "Failure"},
-                                       {"message", error.message},
-                                       {"code", status}});
-  return as_json(status, doc);
 }
 
 Error unknown() { return {Code::not_found, "skiff serves nothing there"}; }
@@ -69,7 +32,7 @@ ClusterApi::ClusterApi(Env env, const ServerOptions& options, const Identity& id
 
 Task<void> ClusterApi::handle(http::Request request, http::Exchange& exchange) {
   const Answer result = co_await answer(&request);
-  exchange.respond(result ? as_json(200, *result) : refusal(result.error()));
+  exchange.respond(result ? as_json(200, *result) : apiserver::status_response(result.error()));
 }
 
 bool ClusterApi::allowed(const http::Request& request) const {

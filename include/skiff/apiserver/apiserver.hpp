@@ -44,6 +44,9 @@ namespace skiff::apiserver {
 
 using registry::User;
 
+// How the API says no: a Status with the error's code, reason, message and details.
+http::Response status_response(const Error& error);
+
 struct TokenOptions {
   pki::PrivateKey signing_key;
   std::vector<pki::PublicKey> older_keys;  // tokens signed by these still count
