@@ -5,23 +5,31 @@
 
 namespace skiff::store {
 
-void put_text(std::string& out, std::string_view text) {
-  std::size_t n = text.size();
-  for (; n >= 0x80; n >>= 7) out += static_cast<char>(n | 0x80);
+void put_varint(std::string& out, std::uint64_t n) {
+  for (; n >= 0x80; n >>= 7U) out += static_cast<char>(n | 0x80U);
   out += static_cast<char>(n);
+}
+
+bool get_varint(std::string_view& in, std::uint64_t& out) {
+  out = 0;
+  for (unsigned shift = 0; shift < 64 && !in.empty(); shift += 7) {
+    const auto byte = static_cast<unsigned char>(in.front());
+    in.remove_prefix(1);
+    if (shift == 63 && byte > 1) return false;
+    out |= static_cast<std::uint64_t>(byte & 0x7fU) << shift;
+    if (byte < 0x80) return true;
+  }
+  return false;
+}
+
+void put_text(std::string& out, std::string_view text) {
+  put_varint(out, text.size());
   out += text;
 }
 
 bool get_text(std::string_view& in, std::string_view& out) {
-  std::size_t n = 0;
-  for (unsigned shift = 0;; shift += 7) {
-    if (in.empty() || shift > 28) return false;
-    const auto byte = static_cast<unsigned char>(in.front());
-    in.remove_prefix(1);
-    n |= static_cast<std::size_t>(byte & 0x7f) << shift;
-    if (byte < 0x80) break;
-  }
-  if (n > in.size()) return false;
+  std::uint64_t n = 0;
+  if (!get_varint(in, n) || n > in.size()) return false;
   out = in.substr(0, n);
   in.remove_prefix(n);
   return true;

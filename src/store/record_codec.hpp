@@ -9,6 +9,11 @@
 
 namespace skiff::store {
 
+// A number in LEB128.
+void put_varint(std::string& out, std::uint64_t n);
+// False when `in` does not begin with one; else `in` moves on.
+bool get_varint(std::string_view& in, std::uint64_t& out);
+
 // A length (LEB128) and its bytes.
 void put_text(std::string& out, std::string_view text);
 // False when `in` does not begin with one. A view into `in`, which moves on.

@@ -105,28 +105,41 @@ Author Connection::author_of(std::string_view name) {
   return author;
 }
 
-Result<Record> Connection::decode_row(const Statement& row, int first) {
+RawRecord Connection::raw_record(const Statement& row, int first) {
+  RawRecord raw;
+  raw.revision = row.integer(first);
+  raw.previous = row.integer(first + 1);
+  raw.created = row.integer(first + 2);
+  raw.flags = static_cast<unsigned>(row.integer(first + 3));
+  raw.checksum = static_cast<std::uint64_t>(row.integer(first + 4));
+  raw.key = row.bytes(first + 5);
+  raw.attributes = row.bytes(first + 6);
+  raw.value = row.bytes(first + 7);
+  raw.time = row.integer(first + 8);
+  raw.author = row.bytes(first + 9);
+  return raw;
+}
+
+Result<Record> Connection::decode(const RawRecord& raw) {
   auto item = std::make_shared<Item>();
   Record record;
-  item->modified = row.integer(first);
-  record.previous = row.integer(first + 1);
-  item->created = row.integer(first + 2);
-  const auto flags = static_cast<unsigned>(row.integer(first + 3));
-  item->key = row.bytes(first + 5);
-  item->value = row.bytes(first + 7);
-  const bool whole = decode_attributes(row.bytes(first + 6), item->attributes);
-  record.erase = (flags & kErase) != 0;
-  record.is_volatile = (flags & kVolatile) != 0;
-  record.time = WallTime{std::chrono::microseconds(row.integer(first + 8))};
-  const std::string_view author = row.bytes(first + 9);
-  const std::uint64_t sum = (flags & kDated) == 0 ? checksum(*item, record.previous, flags)
-                                                  : checksum(*item, item->value, record.previous,
-                                                             flags, row.integer(first + 8), author);
-  if (!whole || sum != static_cast<std::uint64_t>(row.integer(first + 4))) {
+  item->modified = raw.revision;
+  item->created = raw.created;
+  item->key = raw.key;
+  item->value = raw.value;
+  const bool whole = decode_attributes(raw.attributes, item->attributes);
+  record.previous = raw.previous;
+  record.erase = (raw.flags & kErase) != 0;
+  record.is_volatile = (raw.flags & kVolatile) != 0;
+  record.time = WallTime{std::chrono::microseconds(raw.time)};
+  const std::uint64_t sum = (raw.flags & kDated) == 0 ? checksum(*item, raw.previous, raw.flags)
+                                                      : checksum(*item, item->value, raw.previous,
+                                                                 raw.flags, raw.time, raw.author);
+  if (!whole || sum != raw.checksum) {
     return damaged("record " + std::to_string(item->modified) + " does not match its checksum");
   }
-  record.author = author_of(author);
-  if ((flags & kSealed) != 0) {
+  record.author = author_of(raw.author);
+  if ((raw.flags & kSealed) != 0) {
     if (options_->sealer == nullptr) {
       return Error{Code::invalid, "values in " + path() +
                                       " are encrypted and no key was given: give the key that was "

@@ -8,6 +8,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "history_block.hpp"
 #include "metered_vfs.hpp"
 #include "skiff/store/log.hpp"
 #include "sqlite_statement.hpp"
@@ -15,7 +16,7 @@
 namespace skiff::store {
 
 constexpr std::int64_t kApplicationId = 0x736B6966;  // "skif"
-constexpr std::int64_t kFormat = 2;
+constexpr std::int64_t kFormat = 3;
 constexpr std::int64_t kPageSize = 4096;
 
 // Bits of a row's `flags`.
@@ -24,7 +25,7 @@ constexpr unsigned kVolatile = 2;
 constexpr unsigned kSealed = 4;  // the value is the Sealer's
 constexpr unsigned kDated = 8;   // the checksum covers time and author (format 2)
 
-// The columns of a record in `records` and `history`, in the order that decode_row() reads them.
+// The columns of a record in `records`, in the order that raw_record() reads them.
 #define SKIFF_COLUMNS \
   "revision, previous, created, flags, checksum, key, attributes, value, time, author"
 
@@ -63,8 +64,10 @@ class Connection {
 
   Error error(int code, std::string_view doing) const;
   Error damaged(std::string_view why) const;
-  // The record that `row` stands on, checked and opened. Columns begin at `first`.
-  Result<Record> decode_row(const Statement& row, int first = 0);
+  // Checked against its checksum, and opened.
+  Result<Record> decode(const RawRecord& raw);
+  // The record that `row` stands on; columns begin at `first`. Valid until its next step or reset.
+  static RawRecord raw_record(const Statement& row, int first = 0);
 
  protected:
   sqlite3* db_ = nullptr;

@@ -1,6 +1,7 @@
 // What happens to superseded versions: out of what a start must read, and in the end away.
 #include <algorithm>
 
+#include "record_codec.hpp"
 #include "sqlite_file.hpp"
 
 namespace skiff::store {
@@ -13,12 +14,16 @@ constexpr std::size_t kRoundBytes = 4U << 20U;
 // step costs no more than an append of that load.
 constexpr std::size_t kStepRows = 48;
 constexpr std::size_t kMostStepRows = 4096;
-constexpr std::int64_t kStepBytes = 512 << 10;
+constexpr std::size_t kStepBytes = 512U << 10U;
+constexpr std::int64_t kTrimBlocks = 2;  // a step drops at most so many, and makes one
 // Dropped on request only when it gives back so much.
 constexpr std::int64_t kWorthDropping = 256 << 10;
 // Free pages are given back when they are many: they would be used again soon enough otherwise.
 constexpr std::int64_t kFreePages = 1024;
-constexpr const char* kVacuumStep = "PRAGMA incremental_vacuum(64)";
+constexpr int kVacuumPages = 16;
+constexpr const char* kVacuumStep = "PRAGMA incremental_vacuum(16)";
+// What may be cut off the file at once: a filesystem takes a millisecond for some megabytes.
+constexpr int kCutPages = 256;
 
 }  // namespace
 
@@ -26,8 +31,11 @@ bool SqliteFile::too_old(WallTime until, WallTime now) const noexcept {
   return options_->history > Duration::zero() && until + options_->history < now;
 }
 
+bool SqliteFile::cut_due() const noexcept { return vacuumed_ >= kCutPages; }
+
 bool SqliteFile::step_due(WallTime now) const noexcept {
-  if (stepping_ || tail_rows_ >= kRoundRows || tail_bytes_ >= kRoundBytes) return true;
+  if ((stepping_ && !cut_due()) || tail_rows_ >= kRoundRows || tail_bytes_ >= kRoundBytes)
+    return true;
   if (target_ > mark_.compacted && mark_.history_bytes >= kWorthDropping) return true;
   // Once an hour of a day's history, and not with every commit.
   const auto slack = std::chrono::floor<WallTime::duration>(options_->history / 24);
@@ -45,42 +53,53 @@ int SqliteFile::read_tail(std::int64_t limit, std::vector<Tail>& tail) {
   return code == SQLITE_DONE ? SQLITE_OK : code;
 }
 
-// Out of `records`, and into `history` if that may still be asked for.
-int SqliteFile::retire(Revision revision, std::int64_t ended, std::int64_t until, Mark& mark) {
-  int code = SQLITE_OK;
-  if (ended / 2 > mark.compacted) {
-    retire_.bind(1, ended).bind(2, until).bind(3, revision);
-    code = retire_.step();
-    if (code == SQLITE_ROW) mark.history_bytes += retire_.integer(0);
-    retire_.reset();
+// Out of `records`, and into the block if that may still be asked for.
+int SqliteFile::retire(Revision revision, std::int64_t ended, std::int64_t until,
+                       Revision compacted, BlockWriter& block) {
+  if (ended / 2 > compacted) {
+    const int code = superseded_.bind(1, revision).step();
+    if (code == SQLITE_ROW) block.add(raw_record(superseded_), ended, until);
+    superseded_.reset();
     if (code != SQLITE_ROW && code != SQLITE_DONE) return code;
   }
   return delete_.bind(1, revision).run();
 }
 
-int SqliteFile::move(const Tail& tail, Mark& mark, WallTime now) {
+int SqliteFile::move(const Tail& tail, Revision compacted, WallTime now, BlockWriter& block) {
   // Records of format 1 do not know their time.
   const std::int64_t until = tail.time != 0 ? tail.time : now.time_since_epoch().count();
   int code = SQLITE_OK;
-  if (tail.previous != 0) code = retire(tail.previous, tail.revision * 2, until, mark);
-  if (code == SQLITE_OK && (tail.flags & kErase) != 0) {
-    code = retire(tail.revision, tail.revision * 2 + 1, until, mark);
+  if (tail.previous != 0) {
+    code = retire(tail.previous, tail.revision * 2, until, compacted, block);
   }
-  mark.moved = tail.revision;
+  if (code == SQLITE_OK && (tail.flags & kErase) != 0) {
+    code = retire(tail.revision, tail.revision * 2 + 1, until, compacted, block);
+  }
   return code;
 }
 
-int SqliteFile::trim(Mark& mark, WallTime now, std::int64_t limit, bool& more) {
+int SqliteFile::insert_block(const BlockWriter& block) {
+  const std::string& directory = block.directory();
+  const auto sum = checksum(directory, static_cast<std::uint64_t>(block.ended()));
+  insert_block_.bind(1, block.ended()).bind(2, block.until());
+  insert_block_.bind(3, static_cast<std::int64_t>(block.bytes()));
+  insert_block_.bind(4, static_cast<std::int64_t>(sum));
+  insert_block_.bind_blob(5, directory).bind_blob(6, block.rows());
+  return insert_block_.run();
+}
+
+// Whole blocks, oldest first: all of it has been given up, or too much or too old is kept.
+int SqliteFile::trim(Mark& mark, WallTime now, bool& more) {
   const auto bound = static_cast<std::int64_t>(options_->history_bytes);
   if (bound != 0 && mark.history_bytes > bound) trimming_ = true;
   std::int64_t last = 0;
   std::int64_t seen = 0;
   int code = SQLITE_ROW;
   oldest_.reset();
-  trim_rows_.bind(1, limit);
-  while ((code = trim_rows_.step()) == SQLITE_ROW) {
-    const std::int64_t ended = trim_rows_.integer(0);
-    const WallTime until{std::chrono::microseconds(trim_rows_.integer(1))};
+  trim_blocks_.bind(1, kTrimBlocks);
+  while ((code = trim_blocks_.step()) == SQLITE_ROW) {
+    const std::int64_t ended = trim_blocks_.integer(0);
+    const WallTime until{std::chrono::microseconds(trim_blocks_.integer(1))};
     if (mark.history_bytes <= bound / 8 * 7) trimming_ = false;
     if (ended / 2 > mark.compacted && !trimming_ && !too_old(until, now)) {
       oldest_ = until;
@@ -88,13 +107,13 @@ int SqliteFile::trim(Mark& mark, WallTime now, std::int64_t limit, bool& more) {
     }
     last = ended;
     mark.compacted = std::max(mark.compacted, ended / 2);
-    mark.history_bytes -= trim_rows_.integer(2);
+    mark.history_bytes -= trim_blocks_.integer(2);
     ++seen;
   }
-  trim_rows_.reset();
+  trim_blocks_.reset();
   if (code != SQLITE_ROW && code != SQLITE_DONE) return code;
-  if (seen < limit && !oldest_) trimming_ = false;  // nothing is left
-  more = more || seen == limit;
+  if (seen < kTrimBlocks && !oldest_) trimming_ = false;  // nothing is left
+  more = more || seen == kTrimBlocks;
   return last == 0 ? SQLITE_OK : trim_.bind(1, last).run();
 }
 
@@ -104,6 +123,7 @@ int SqliteFile::vacuum(bool& more) {
   free_pages_.reset();
   if (free <= kFreePages || free * 4 * kPageSize <= size_in_bytes()) return SQLITE_OK;
   more = true;
+  vacuumed_ += kVacuumPages;
   return exec(kVacuumStep);
 }
 
@@ -118,15 +138,20 @@ Result<bool> SqliteFile::step(WallTime now) {
   if (code != SQLITE_OK) return error(code, "read");
   Mark mark = mark_;
   mark.compacted = std::max(mark.compacted, target_);
+  BlockWriter block;
   const auto done = transaction([&] {
     std::size_t n = 0;
-    for (; n < tail.size() && mark.history_bytes < mark_.history_bytes + kStepBytes; ++n) {
-      if (const int failed = move(tail[n], mark, now); failed != SQLITE_OK) return failed;
+    for (; n < tail.size() && block.bytes() < kStepBytes; ++n) {
+      const int failed = move(tail[n], mark.compacted, now, block);
+      if (failed != SQLITE_OK) return failed;
+      mark.moved = tail[n].revision;
     }
     more = n < tail.size() || n == static_cast<std::size_t>(limit);
-    if (const int failed = trim(mark, now, limit * 3 / 2, more); failed != SQLITE_OK) {
-      return failed;
+    if (!block.empty()) {
+      if (const int failed = insert_block(block); failed != SQLITE_OK) return failed;
+      mark.history_bytes += static_cast<std::int64_t>(block.bytes());
     }
+    if (const int failed = trim(mark, now, more); failed != SQLITE_OK) return failed;
     const bool same = mark.compacted == mark_.compacted && mark.moved == mark_.moved;
     return same ? SQLITE_OK : write_mark(mark);
   });
@@ -135,10 +160,10 @@ Result<bool> SqliteFile::step(WallTime now) {
   if (!more) {
     tail_rows_ = 0;
     tail_bytes_ = 0;
-    code = vacuum(more);
+    if (!cut_due()) code = vacuum(more);
     if (code != SQLITE_OK) return error(code, "write");
   }
-  stepping_ = more;
+  stepping_ = more || cut_due();
   return more;
 }
 

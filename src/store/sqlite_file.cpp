@@ -252,7 +252,7 @@ Result<void> SqliteFile::close() {
 
 Result<Connection::Merged> SqliteFile::checkpoint() {
   auto merged = Connection::checkpoint();
-  if (merged && merged->merged == merged->pages) wal_pages_ = 0;
+  if (merged && merged->merged == merged->pages) wal_pages_ = vacuumed_ = 0;
   return merged;
 }
 

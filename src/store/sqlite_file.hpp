@@ -66,7 +66,11 @@ class SqliteFile final : private Connection {
   Result<bool> step(WallTime now);
 
   int wal_pages() const noexcept { return wal_pages_; }
+  // So much of the file is free at its end that cutting it off, which merging does, takes a while.
+  bool cut_due() const noexcept;
   Result<Merged> checkpoint();
+  // The reader has merged everything.
+  void all_merged() noexcept { wal_pages_ = vacuumed_ = 0; }
 
   // Writes what is held back. The destructor does not: it leaves what a crash would leave.
   Result<void> close();
@@ -99,7 +103,10 @@ class SqliteFile final : private Connection {
   Result<void> connect();
   Result<void> check_format(std::int64_t& format);
   Result<void> create();
-  Result<void> upgrade();
+  Result<void> upgrade(std::int64_t format);
+  Result<bool> has_old_history();
+  Result<void> pack_history();
+  Result<bool> pack_some();
   Result<void> run_script(const std::string& sql, std::string_view doing);
   Result<void> prepare();
   Result<void> load_mark();
@@ -123,16 +130,18 @@ class SqliteFile final : private Connection {
   Result<void> transaction(const std::function<int()>& body);
 
   int read_tail(std::int64_t limit, std::vector<Tail>& tail);
-  int move(const Tail& tail, Mark& mark, WallTime now);
-  int retire(Revision revision, std::int64_t ended, std::int64_t until, Mark& mark);
-  int trim(Mark& mark, WallTime now, std::int64_t limit, bool& more);
+  int move(const Tail& tail, Revision compacted, WallTime now, BlockWriter& block);
+  int retire(Revision revision, std::int64_t ended, std::int64_t until, Revision compacted,
+             BlockWriter& block);
+  int insert_block(const BlockWriter& block);
+  int trim(Mark& mark, WallTime now, bool& more);
   bool too_old(WallTime until, WallTime now) const noexcept;
   int vacuum(bool& more);
 
   bool full() const noexcept { return options_->durability == Durability::full; }
 
   Statement begin_, commit_, insert_, delete_, previous_of_, write_mark_;
-  Statement tail_, retire_, trim_rows_, trim_, page_count_, free_pages_;
+  Statement tail_, superseded_, insert_block_, trim_blocks_, trim_, page_count_, free_pages_;
 
   DurableMark durable_;
   WriteMeter* meter_;  // may be null
@@ -141,15 +150,17 @@ class SqliteFile final : private Connection {
   Mark mark_;                       // as it is on disk
   Revision target_ = 0;             // of forget()
   bool waiting_ = true;             // a commit waits for the disk
+  bool packing_ = false;            // history of format 2 is being brought to this one
   bool stepping_ = false;           // a round of steps is under way
   bool trimming_ = false;           // history is over its bound and not yet well below
-  std::optional<WallTime> oldest_;  // when the oldest version in `history` was superseded
+  std::optional<WallTime> oldest_;  // when the last version in the oldest block was superseded
   std::unordered_map<std::string_view, Held> held_;  // by the item's key
   std::vector<ItemPtr> flush_;                       // keys due to be written, if still held
   std::size_t tail_rows_ = 0;                        // appended since the last round
   std::size_t tail_bytes_ = 0;
   std::size_t last_rows_ = 0;  // of the last append
   int wal_pages_ = 0;
+  int vacuumed_ = 0;  // free pages at the end of the file since it was cut
 };
 
 }  // namespace skiff::store

@@ -121,8 +121,10 @@ class SqliteLog final : public Log {
       now_ = wall;
       file_->forget(revision);
       compacted_ = file_->compacted();
+      ++compacting_;
     };
     co_await run(std::move(begin));
+    const Turn turn{this};
     for (bool more = true; more;) {
       auto job = [this]() -> Result<bool> {
         if (!file_->step_due(now_)) return false;
@@ -152,6 +154,17 @@ class SqliteLog final : public Log {
   }
 
  private:
+  // One who takes steps at a time: an append waits for one of them at most.
+  struct Turn {
+    SqliteLog* log;
+    ~Turn() {
+      asio::post(log->thread_, [log = log] {
+        --log->compacting_;
+        log->look_after();
+      });
+    }
+  };
+
   template <class F>
   Task<std::invoke_result_t<F>> run(F function) {
     co_return co_await asio::co_spawn(thread_.get_executor(), call(std::move(function)),
@@ -208,7 +221,7 @@ class SqliteLog final : public Log {
   void look_after() {
     if (!file_ || stopping_) return;
     merge_when_due();
-    if (!step_posted_ && file_->step_due(now_)) post_step();
+    if (!step_posted_ && compacting_ == 0 && file_->step_due(now_)) post_step();
   }
 
   void post_step() {
@@ -223,7 +236,7 @@ class SqliteLog final : public Log {
   }
   void step_on() {
     step_posted_ = false;
-    if (!file_ || stopping_) return;
+    if (!file_ || stopping_ || compacting_ > 0) return;
     const auto more = step();
     if (!more) {
       complain("superseded versions could not be put away; will try again", more.error());
@@ -240,7 +253,7 @@ class SqliteLog final : public Log {
   }
 
   void merge_when_due() {
-    if (file_->wal_pages() < kWalPages) return;
+    if (file_->wal_pages() < kWalPages && !file_->cut_due()) return;
     if (file_->wal_pages() >= kWalMost) {
       finish_merging();
     } else if (!merging_) {
@@ -264,7 +277,11 @@ class SqliteLog final : public Log {
     // Only when nothing is left does the log begin anew, and writers may have gone on.
     const int left = file_->wal_pages() - merged->merged;
     if (left > kLastPages && passes_ < kPasses) return merge_aside();
-    if (left > 0) finish_merging();
+    if (left > 0) {
+      finish_merging();
+    } else {
+      file_->all_merged();
+    }
     complained_ = false;
     show_size();
     look_after();
@@ -295,6 +312,7 @@ class SqliteLog final : public Log {
   metrics::Gauge* size_ = nullptr;
   WallTime now_{};  // of the last append
   bool step_posted_ = false;
+  int compacting_ = 0;  // calls of compact() that take the steps
   bool merging_ = false;
   bool complained_ = false;
   int passes_ = 0;

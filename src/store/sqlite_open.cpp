@@ -18,13 +18,6 @@ void sync_directory(const std::string& path) {
   ::close(fd);
 }
 
-constexpr const char* kHistoryTable =
-    "CREATE TABLE history(ended INTEGER PRIMARY KEY, until INTEGER NOT NULL,"
-    " revision INTEGER NOT NULL, previous INTEGER NOT NULL, created INTEGER NOT NULL,"
-    " flags INTEGER NOT NULL, checksum INTEGER NOT NULL, key TEXT NOT NULL,"
-    " attributes BLOB NOT NULL, value BLOB NOT NULL, time INTEGER NOT NULL, author TEXT NOT NULL);"
-    "CREATE INDEX history_by_key ON history(key, revision);";
-
 }  // namespace
 
 // f_type of statfs(2); the numbers are the kernel's (include/uapi/linux/magic.h).
@@ -59,8 +52,9 @@ SqliteFile::SqliteFile(std::shared_ptr<const SqliteOptions> options,
     : Connection(std::move(options), vfs), durable_(vfs, mark_path(path())), meter_(meter) {}
 
 SqliteFile::~SqliteFile() {
-  for (Statement* s : {&begin_, &commit_, &insert_, &delete_, &previous_of_, &write_mark_, &tail_,
-                       &retire_, &trim_rows_, &trim_, &page_count_, &free_pages_}) {
+  for (Statement* s :
+       {&begin_, &commit_, &insert_, &delete_, &previous_of_, &write_mark_, &tail_, &superseded_,
+        &insert_block_, &trim_blocks_, &trim_, &page_count_, &free_pages_}) {
     s->finalize();
   }
 }
@@ -73,6 +67,7 @@ Result<std::unique_ptr<SqliteFile>> SqliteFile::open(SqliteOptions options,
   auto file = std::unique_ptr<SqliteFile>(new SqliteFile(std::move(shared), std::move(vfs), meter));
   SKIFF_CHECK(file->connect());
   SKIFF_CHECK(file->prepare());
+  SKIFF_CHECK(file->pack_history());
   SKIFF_CHECK(file->load_mark());
   return file;
 }
@@ -106,7 +101,9 @@ Result<void> SqliteFile::connect() {
   if (code == SQLITE_OK) {
     code = exec(
         "PRAGMA synchronous=FULL; PRAGMA journal_size_limit=8388608; PRAGMA cache_size=-1024; "
-        "PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF");
+        "PRAGMA cell_size_check=ON; PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF; "
+        // Debian's SQLite would write every page anew that it frees.
+        "PRAGMA secure_delete=OFF");
   }
   if (code != SQLITE_OK) return error(code, "open");
   // In place of automatic checkpoints, which would run before the commit is acknowledged.
@@ -118,7 +115,7 @@ Result<void> SqliteFile::connect() {
       },
       this);
   if (format == 0) SKIFF_CHECK(create());
-  if (format == 1) SKIFF_CHECK(upgrade());
+  if (format != 0 && format < kFormat) SKIFF_CHECK(upgrade(format));
   const std::int64_t open = ask("SELECT open FROM mark WHERE id=1", code);
   if (code == SQLITE_OK && open != 0 && !has_wal) {
     return Error{Code::invalid,
@@ -180,22 +177,6 @@ Result<void> SqliteFile::create() {
   return {};
 }
 
-// No record is touched: those of format 1 keep their checksums, and know neither time nor author.
-Result<void> SqliteFile::upgrade() {
-  log::info("store", "the database is brought to a new format",
-            {{"path", path()}, {"from", 1}, {"to", kFormat}});
-  return run_script(std::string("ALTER TABLE records ADD COLUMN time INTEGER NOT NULL DEFAULT 0;"
-                                "ALTER TABLE records ADD COLUMN author TEXT NOT NULL DEFAULT '';") +
-                        kHistoryTable +
-                        "ALTER TABLE mark ADD COLUMN moved INTEGER NOT NULL DEFAULT 0;"
-                        "ALTER TABLE mark ADD COLUMN history_bytes INTEGER NOT NULL DEFAULT 0;"
-                        "ALTER TABLE mark ADD COLUMN open INTEGER NOT NULL DEFAULT 0;"
-                        "UPDATE mark SET moved=compacted;"
-                        "PRAGMA user_version=" +
-                        std::to_string(kFormat) + ";",
-                    "upgrade");
-}
-
 Result<void> SqliteFile::prepare() {
   const std::pair<Statement*, const char*> statements[] = {
       {&begin_, "BEGIN IMMEDIATE"},
@@ -211,13 +192,11 @@ Result<void> SqliteFile::prepare() {
        "SELECT revision, previous, time, flags FROM records WHERE revision>?1"
        " ORDER BY revision LIMIT ?2"},
       // What volatile records superseded durable ones with has no history.
-      {&retire_,
-       "INSERT INTO history(ended, until, " SKIFF_COLUMNS ") SELECT ?1, ?2, " SKIFF_COLUMNS
-       " FROM records WHERE revision=?3 AND (flags & 2)=0"
-       " RETURNING length(CAST(key AS BLOB)) + length(attributes) + length(value) + 64"},
-      {&trim_rows_,
-       "SELECT ended, until, length(CAST(key AS BLOB)) + length(attributes) + length(value) + 64"
-       " FROM history ORDER BY ended LIMIT ?1"},
+      {&superseded_, "SELECT " SKIFF_COLUMNS " FROM records WHERE revision=?1 AND (flags & 2)=0"},
+      {&insert_block_,
+       "INSERT INTO history(ended, until, bytes, checksum, directory, rows)"
+       " VALUES(?1, ?2, ?3, ?4, ?5, ?6)"},
+      {&trim_blocks_, "SELECT ended, until, bytes FROM history ORDER BY ended LIMIT ?1"},
       {&trim_, "DELETE FROM history WHERE ended<=?1"},
       {&page_count_, "PRAGMA page_count"},
       {&free_pages_, "PRAGMA freelist_count"},

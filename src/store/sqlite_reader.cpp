@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "record_codec.hpp"
+
 namespace skiff::store {
 namespace {
 
@@ -20,14 +22,12 @@ Result<void> SqliteReader::open() {
   const std::pair<Statement*, const char*> statements[] = {
       {&read_, "SELECT " SKIFF_COLUMNS " FROM records WHERE revision>?1 ORDER BY revision"},
       {&one_, "SELECT " SKIFF_COLUMNS " FROM records WHERE revision=?1"},
-      {&one_of_history_, "SELECT " SKIFF_COLUMNS " FROM history WHERE key=?1 AND revision=?2"},
       {&records_,
        "SELECT revision, flags, key FROM records WHERE revision>?1 AND revision<=?2"
        " ORDER BY revision LIMIT ?3"},
-      {&history_,
-       "SELECT ended, revision, key FROM history WHERE (key, revision)>(?1, ?2) AND key<?3"
-       " ORDER BY key, revision LIMIT ?4"},
-      {&recent_, "SELECT ended, revision, key FROM history WHERE ended>?1 ORDER BY ended LIMIT ?2"},
+      {&blocks_,
+       "SELECT ended, checksum, directory FROM history WHERE ended>?1 ORDER BY ended LIMIT 1"},
+      {&rows_, "SELECT rows FROM history WHERE ended=?1"},
   };
   for (const auto& [statement, sql] : statements) {
     if (code == SQLITE_OK) code = statement->prepare(db_, sql);
@@ -59,7 +59,7 @@ Result<std::vector<Record>> SqliteReader::read() {
     while (passed_ < superseded_.size() && superseded_[passed_] < read_to_) ++passed_;
     const bool superseded = passed_ < superseded_.size() && superseded_[passed_] == read_to_;
     if (superseded || (static_cast<unsigned>(read_.integer(3)) & kErase) != 0) continue;
-    auto record = decode_row(read_);
+    auto record = decode(raw_record(read_));
     if (!record) {
       read_.reset();
       return record.error();
@@ -90,60 +90,67 @@ Result<bool> SqliteReader::search_records(Search& search) {
     if (!search.range.contains(key)) continue;
     if (search.state) {
       const bool erase = (static_cast<unsigned>(records_.integer(1)) & kErase) != 0;
-      search.newest[std::string(key)] = erase ? -search.at : search.at;
+      search.newest[std::string(key)].revision = erase ? -search.at : search.at;
     } else {
-      search.found.emplace(search.at, key);
+      search.found[search.at].first = key;
     }
   }
   records_.reset();
   if (code != SQLITE_DONE) return error(code, "read");
   if (seen < kSearchRows) {
     search.records_done = true;
-    search.key = search.range.begin;
-    search.key_revision = -1;
+    search.ended = 2 * (search.state ? search.until : search.after);
   }
   return false;
 }
 
-void SqliteReader::consider(Search& search, Revision superseded, Revision revision,
-                            const std::string& key) {
+void SqliteReader::consider(Search& search, const BlockEntry& entry, std::int64_t block) {
+  if (entry.revision > search.until || !search.range.contains(entry.key)) return;
+  const Search::Place place{entry.revision, block, entry.at, entry.size};
   if (!search.state) {
-    if (revision > search.after && revision <= search.until) search.found.emplace(revision, key);
-  } else if (revision <= search.until && search.until < superseded) {
-    Revision& newest = search.newest[key];
-    if (revision > std::abs(newest)) newest = revision;
+    if (entry.revision > search.after) search.found[entry.revision] = {entry.key, place};
+  } else if (search.until < entry.ended / 2) {
+    Search::Place& newest = search.newest[entry.key];
+    if (entry.revision >= std::abs(newest.revision)) newest = place;
   }
 }
 
-// By key, or, where every key is asked for, only what was superseded since then.
+Result<SqliteReader::Block> SqliteReader::next_block(std::int64_t ended) {
+  blocks_.reset();
+  const int code = blocks_.bind(1, ended).step();
+  Block block;
+  if (code == SQLITE_ROW) {
+    block.ended = blocks_.integer(0);
+    block.directory = blocks_.bytes(2);
+    const std::uint64_t sum = checksum(block.directory, static_cast<std::uint64_t>(block.ended));
+    if (sum != static_cast<std::uint64_t>(blocks_.integer(1))) {
+      return damaged("the directory of a block does not match its checksum");
+    }
+  } else if (code != SQLITE_DONE) {
+    return error(code, "read");
+  }
+  return block;
+}
+
+// Every block since then: what a range costs is that of its directories, not of what they hold.
 Result<bool> SqliteReader::search_history(Search& search) {
-  const bool everything = search.range.begin.empty() && search.range.end.empty();
-  Statement& rows = everything ? recent_ : history_;
-  if (everything) {
-    rows.bind(1, std::max(search.ended, 2 * (search.state ? search.until : search.after)));
-    rows.bind(2, kSearchRows);
-  } else {
-    rows.bind_text(1, search.key).bind(2, search.key_revision).bind(4, kSearchRows);
-    rows.bind_blob(3, "");  // greater than every text
-    if (!search.range.end.empty()) rows.bind_text(3, search.range.end);
-  }
   std::int64_t seen = 0;
-  int code = SQLITE_ROW;
-  std::string key;
-  for (; (code = rows.step()) == SQLITE_ROW; ++seen) {
-    search.ended = rows.integer(0);
-    search.key_revision = rows.integer(1);
-    if (rows.bytes(2) != key) key = rows.bytes(2);
-    consider(search, search.ended / 2, search.key_revision, key);
+  Result<Block> block = next_block(search.ended);
+  for (; block && block->ended != 0; block = next_block(search.ended)) {
+    BlockDirectory directory(block->directory);
+    for (; directory.next(); ++seen) consider(search, directory.entry(), block->ended);
+    if (directory.damaged()) block = damaged("the directory of a block cannot be read");
+    if (!block) break;
+    search.ended = block->ended;
+    if (seen >= kSearchRows) break;
   }
-  rows.reset();
-  if (code != SQLITE_DONE) return error(code, "read");
-  if (seen != 0) search.key = std::move(key);
-  return seen < kSearchRows;
+  blocks_.reset();
+  if (!block) return block.error();
+  return block->ended == 0;
 }
 
 void SqliteReader::Search::keep(std::size_t limit) {
-  std::erase_if(newest, [](const auto& entry) { return entry.second <= 0; });
+  std::erase_if(newest, [](const auto& entry) { return entry.second.revision <= 0; });
   if (limit == 0) return;
   if (newest.size() > limit) {
     newest.erase(std::next(newest.begin(), static_cast<std::ptrdiff_t>(limit)), newest.end());
@@ -153,44 +160,107 @@ void SqliteReader::Search::keep(std::size_t limit) {
   }
 }
 
-Result<void> SqliteReader::fetch_one(Revision revision, const std::string& key,
-                                     std::vector<Record>& out) {
-  Statement* from = &one_.bind(1, revision);
-  int code = from->step();
-  if (code == SQLITE_DONE) {
-    from->reset();
-    from = &one_of_history_.bind_text(1, key).bind(2, revision);
-    code = from->step();
+std::vector<SqliteReader::Wanted> SqliteReader::take(Search& search) {
+  std::vector<Wanted> wanted;
+  for (auto it = search.newest.begin(); it != search.newest.end() && wanted.size() < kFetchRows;) {
+    wanted.push_back({it->first, it->second, std::nullopt});
+    it = search.newest.erase(it);
   }
+  for (auto it = search.found.begin(); it != search.found.end() && wanted.size() < kFetchRows;) {
+    it->second.second.revision = it->first;
+    wanted.push_back({std::move(it->second.first), it->second.second, std::nullopt});
+    it = search.found.erase(it);
+  }
+  return wanted;
+}
+
+Result<void> SqliteReader::fetch_live(Wanted& wanted) {
+  const int code = one_.bind(1, wanted.place.revision).step();
   Result<void> outcome;
   if (code == SQLITE_ROW) {
-    auto record = decode_row(*from);
+    auto record = decode(raw_record(one_));
     if (record) {
-      out.push_back(std::move(*record));
+      wanted.record = std::move(*record);
     } else {
       outcome = record.error();
     }
   } else if (code != SQLITE_DONE) {
     outcome = error(code, "read");
-  }  // gone: trimmed, which the log notices, or a volatile one that was written anew
-  from->reset();
+  }
+  one_.reset();
+  return outcome;
+}
+
+// What was seen in `records` and has moved to `history` since.
+Result<void> SqliteReader::find_moved(std::int64_t ended, std::vector<Wanted>& all) {
+  std::map<Revision, Search::Place*> missing;
+  for (Wanted& w : all) {
+    if (w.place.block == 0 && !w.record) missing[w.place.revision] = &w.place;
+  }
+  while (!missing.empty()) {
+    const auto block = next_block(ended);
+    if (!block) return block.error();
+    if (block->ended == 0) break;
+    BlockDirectory directory(block->directory);
+    while (directory.next()) {
+      const BlockEntry& entry = directory.entry();
+      const auto it = missing.find(entry.revision);
+      if (it == missing.end()) continue;
+      *it->second = {entry.revision, block->ended, entry.at, entry.size};
+      missing.erase(it);
+    }
+    ended = block->ended;
+  }
+  blocks_.reset();
+  return {};
+}
+
+Result<void> SqliteReader::fetch_blocks(std::vector<Wanted>& all) {
+  std::vector<Wanted*> placed;
+  for (Wanted& w : all) {
+    if (w.place.block != 0) placed.push_back(&w);
+  }
+  const auto by_place = [](const Wanted* w) { return std::pair(w->place.block, w->place.at); };
+  std::sort(placed.begin(), placed.end(),
+            [&](const Wanted* a, const Wanted* b) { return by_place(a) < by_place(b); });
+  std::int64_t block = 0;
+  int code = SQLITE_DONE;
+  Result<void> outcome;
+  for (Wanted* w : placed) {
+    if (w->place.block != block) {
+      rows_.reset();
+      block = w->place.block;
+      code = rows_.bind(1, block).step();
+      if (code != SQLITE_ROW && code != SQLITE_DONE) outcome = error(code, "read");
+    }
+    if (!outcome) break;
+    if (code == SQLITE_DONE) continue;  // trimmed meanwhile, which the log notices
+    RawRecord raw;
+    const BlockEntry entry{w->key, w->place.revision, 0, w->place.at, w->place.size};
+    auto record = read_block_row(rows_.bytes(0), entry, raw)
+                      ? decode(raw)
+                      : Result<Record>(damaged("a block of superseded versions cannot be read"));
+    if (!record) {
+      outcome = record.error();
+      break;
+    }
+    w->record = std::move(*record);
+  }
+  rows_.reset();
   return outcome;
 }
 
 Result<std::vector<Record>> SqliteReader::fetch(Search& search) {
+  std::vector<Wanted> wanted = take(search);
+  for (Wanted& w : wanted) {
+    if (w.place.block == 0) SKIFF_CHECK(fetch_live(w));
+  }
+  SKIFF_CHECK(find_moved(search.ended, wanted));
+  SKIFF_CHECK(fetch_blocks(wanted));
   std::vector<Record> records;
-  for (std::size_t n = 0; n < kFetchRows; ++n) {
-    if (search.state) {
-      const auto it = search.newest.begin();
-      if (it == search.newest.end()) break;
-      if (it->second > 0) SKIFF_CHECK(fetch_one(it->second, it->first, records));
-      search.newest.erase(it);
-    } else {
-      const auto it = search.found.begin();
-      if (it == search.found.end()) break;
-      SKIFF_CHECK(fetch_one(it->first, it->second, records));
-      search.found.erase(it);
-    }
+  for (Wanted& w : wanted) {
+    // Gone: trimmed, which the log notices, or a volatile one that was written anew.
+    if (w.record) records.push_back(std::move(*w.record));
   }
   return records;
 }

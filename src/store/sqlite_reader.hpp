@@ -3,6 +3,7 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,17 @@ class SqliteReader final : private Connection {
     Revision until = 0;
     bool state = false;  // versions at `until`, else records in (after, until]
 
-    std::map<std::string, Revision> newest;  // state: by key
-    std::map<Revision, std::string> found;   // history: keys by revision
-    Revision at = 0;                         // `records` is read up to here
-    std::string key;                         // `history` is read up to here
-    Revision key_revision = 0;
-    std::int64_t ended = 0;  // the same when the range is everything: by when it was superseded
+    // Where a version was seen: `block` of `history`, or 0 for `records`.
+    struct Place {
+      Revision revision = 0;  // 0: there is none, or it is an erase
+      std::int64_t block = 0;
+      std::size_t at = 0;
+      std::size_t size = 0;
+    };
+    std::map<std::string, Place> newest;                      // state: by key
+    std::map<Revision, std::pair<std::string, Place>> found;  // history
+    Revision at = 0;                                          // `records` is read up to here
+    std::int64_t ended = 0;  // `history` is read up to here: by when it was superseded
     bool records_done = false;
 
     void keep(std::size_t limit);  // only the first of what was found; 0: all of it
@@ -48,11 +54,26 @@ class SqliteReader final : private Connection {
  private:
   Result<bool> search_records(Search& search);
   Result<bool> search_history(Search& search);
-  static void consider(Search& search, Revision superseded, Revision revision,
-                       const std::string& key);
-  Result<void> fetch_one(Revision revision, const std::string& key, std::vector<Record>& out);
+  // A version to be fetched, and what became of it.
+  struct Wanted {
+    std::string key;
+    Search::Place place;
+    std::optional<Record> record;
+  };
+  static void consider(Search& search, const BlockEntry& entry, std::int64_t block);
+  static std::vector<Wanted> take(Search& search);
+  Result<void> fetch_live(Wanted& wanted);
+  Result<void> find_moved(std::int64_t ended, std::vector<Wanted>& all);
+  Result<void> fetch_blocks(std::vector<Wanted>& all);
+  // The next block that ended after `ended`; its directory is good until the next call. Block 0:
+  // there is none.
+  struct Block {
+    std::int64_t ended = 0;
+    std::string_view directory;
+  };
+  Result<Block> next_block(std::int64_t ended);
 
-  Statement read_, one_, records_, history_, recent_, one_of_history_;
+  Statement read_, one_, records_, blocks_, rows_;
   std::vector<Revision> superseded_;  // ascending
   std::size_t passed_ = 0;            // of those
   Revision read_to_ = 0;

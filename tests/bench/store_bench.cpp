@@ -168,10 +168,19 @@ Records one_record(Revision revision, const std::string& key, Revision previous,
   return std::make_shared<const std::vector<Record>>(1, std::move(r));
 }
 
-Task<void> compact_log(Log* log, Revision to, bool* done) {
+// Until the file has given back what it can.
+Task<void> compact_log(Log* log, Revision to, Clock* clock, bool* done) {
+  const TimePoint start = wall_clock.now();
   const auto outcome = co_await log->compact(to);
   if (!outcome) std::fprintf(stderr, "%s\n", outcome.error().message.c_str());
+  std::printf("compacting to revision %8lld  %9.1f s\n", static_cast<long long>(to),
+              seconds_since(start));
+  co_await clock->sleep_for(5s);
   *done = true;
+}
+
+double file_mb(const std::string& path) {
+  return static_cast<double>(std::filesystem::file_size(path)) / 1e6;
 }
 
 // One writer, all the time, before and while `revisions` superseded ones are dropped.
@@ -217,12 +226,13 @@ void compaction_pause(const std::string& directory, int revisions) {
   print_pauses("one writer, calm", calm);
   bool done = false;
   const Revision to = next;
-  const TimePoint start = wall_clock.now();
-  bench.tasks.spawn("compact", compact_log(log.get(), to, &done));
+  const double before = file_mb(options.path);
+  bench.tasks.spawn("compact", compact_log(log.get(), to, &wall_clock, &done));
   bench.tasks.spawn("busy", time_appends(log.get(), &wall_clock, &next, &done, 0, &busy));
   bench.io.restart();
   bench.io.run();
-  std::printf("compacting %7d revisions    %9.1f s\n", revisions, seconds_since(start));
+  std::printf("file                           %9.1f MB, then %.1f MB\n", before,
+              file_mb(options.path));
   print_pauses("one writer, while compacting", busy);
   (void)bench.run(log->close());
 }
