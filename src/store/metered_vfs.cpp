@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <new>
 
 #include "skiff/base/result.hpp"
@@ -64,6 +65,9 @@ int WalIndex::lock(Held& held, int from, int n, int flags) {
 
 namespace {
 
+constexpr int kFrameHeader = 24;
+constexpr int kFramePage = 4096;
+
 // SQLite allocates it; the file of the VFS below follows right behind.
 struct MeteredFile {
   sqlite3_file base;
@@ -73,6 +77,9 @@ struct MeteredFile {
   bool* owned;  // set: this connection holds the database's lock
   bool is_wal;
   bool locked;
+  std::uint8_t held_bytes;  // of a frame's header that waits for its page; 0: none
+  sqlite3_int64 held_at;
+  char frame[kFrameHeader + kFramePage];
   sqlite3_int64 size;  // of a write-ahead log
   sqlite3_file* real() { return reinterpret_cast<sqlite3_file*>(this + 1); }
 };
@@ -81,11 +88,36 @@ MeteredFile* metered(sqlite3_file* file) { return reinterpret_cast<MeteredFile*>
 sqlite3_file* real(sqlite3_file* file) { return metered(file)->real(); }
 const sqlite3_io_methods& io(sqlite3_file* file) { return *real(file)->pMethods; }
 
+// SQLite writes a frame of the write-ahead log in two pieces, one right after the other; here they
+// become one. Nobody is told of a frame before its page has been written too.
+int write_held(sqlite3_file* f) {
+  MeteredFile* file = metered(f);
+  if (file->held_bytes == 0) return SQLITE_OK;
+  file->held_bytes = 0;
+  return io(f).xWrite(real(f), file->frame, kFrameHeader, file->held_at);
+}
+int write_wal(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
+  MeteredFile* file = metered(f);
+  if (file->held_bytes != 0 && n == kFramePage && at == file->held_at + kFrameHeader) {
+    file->held_bytes = 0;
+    std::memcpy(file->frame + kFrameHeader, from, kFramePage);
+    return io(f).xWrite(real(f), file->frame, kFrameHeader + kFramePage, file->held_at);
+  }
+  if (const int code = write_held(f); code != SQLITE_OK) return code;
+  if (n != kFrameHeader) return io(f).xWrite(real(f), from, n, at);
+  std::memcpy(file->frame, from, kFrameHeader);
+  file->held_bytes = kFrameHeader;
+  file->held_at = at;
+  return SQLITE_OK;
+}
+
 int on_close(sqlite3_file* f) {
+  write_held(f);  // a frame without its page is none: nothing is lost if this fails
   if (bool* owned = metered(f)->owned; owned != nullptr) *owned = false;
   return io(f).xClose(real(f));
 }
 int on_read(sqlite3_file* f, void* to, int n, sqlite3_int64 at) {
+  if (const int code = write_held(f); code != SQLITE_OK) return code;
   return io(f).xRead(real(f), to, n, at);
 }
 // A sync that makes a file longer costs about five times one that does not, since the filesystem
@@ -111,11 +143,13 @@ int on_write(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
   disk.bytes_written += static_cast<std::uint64_t>(n);
   if (metered(f)->is_wal) disk.unsynced += static_cast<std::uint64_t>(n);
   if (disk.bytes_counter != nullptr) disk.bytes_counter->add(n);
-  const int code = io(f).xWrite(real(f), from, n, at);
-  if (code == SQLITE_OK && metered(f)->is_wal) grow(f, at + n);
+  if (!metered(f)->is_wal) return io(f).xWrite(real(f), from, n, at);
+  const int code = write_wal(f, from, n, at);
+  if (code == SQLITE_OK && metered(f)->held_bytes == 0) grow(f, at + n);
   return code;
 }
 int on_truncate(sqlite3_file* f, sqlite3_int64 size) {
+  if (const int code = write_held(f); code != SQLITE_OK) return code;
   metered(f)->size = size;
   return io(f).xTruncate(real(f), size);
 }
@@ -128,12 +162,16 @@ int on_sync(sqlite3_file* f, int flags) {
   ++disk.syncs;
   if (disk.sync_counter != nullptr) disk.sync_counter->add();
   const std::uint64_t before = metered(f)->is_wal ? disk.unsynced.load() : 0;
+  if (const int code = write_held(f); code != SQLITE_OK) return code;
   const int code = io(f).xSync(real(f), flags);
   if (code != SQLITE_OK) disk.suspect = true;
   if (code == SQLITE_OK && before != 0) disk.unsynced -= std::min(before, disk.unsynced.load());
   return code;
 }
-int on_size(sqlite3_file* f, sqlite3_int64* size) { return io(f).xFileSize(real(f), size); }
+int on_size(sqlite3_file* f, sqlite3_int64* size) {
+  if (const int code = write_held(f); code != SQLITE_OK) return code;
+  return io(f).xFileSize(real(f), size);
+}
 
 // The first connection takes everything at its first look and keeps it until it closes: no other
 // process gets in between. Those that join never may believe they are the last one.

@@ -93,6 +93,13 @@ def fsyncs_per_second(directory, seconds=2):
     return count / seconds
 
 
+def etcd_puts(bench, directory):
+    """Puts a second of a lone etcd at 64 connections over plain HTTP, its p99 in ms; None where there is none."""
+    out = subprocess.run([bench, str(directory), "1", "etcd"], capture_output=True, text=True).stdout
+    found = re.search(r"etcd puts, +64 connections +(\d+) /s.*p99 +([\d.]+) ms", out)
+    return (float(found.group(1)), float(found.group(2))) if found else None
+
+
 def main():
     cluster = Cluster(flags=["--token", TOKEN])
     try:
@@ -128,6 +135,9 @@ def main():
         made = keys(cluster) - before
         fsyncs = fsyncs_per_second(cluster.data)
         print(f"durable creates, 64 connections {rate:8.0f} /s    (goal 5000), p99 {p99:.1f} ms (goal 50), {bad} refused, {made} new keys")
+        etcd = etcd_puts(sys.argv[1], cluster.data) if len(sys.argv) > 1 else None
+        if etcd:
+            print(f"  beside them: etcd {etcd[0]:.0f} puts/s, p99 {etcd[1]:.1f} ms; ratio {rate / etcd[0]:.1f}  (goal 3)")
         print(f"  beside them: one bare fdatasync after another {fsyncs:.0f}/s; ratio {rate / fsyncs:.2f}")
     finally:
         cluster.remove()

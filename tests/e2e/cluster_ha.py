@@ -503,8 +503,30 @@ def three_again_and_back_to_one():
     nothing_lost()
 
 
+def a_snapshot_becomes_three_new_servers():
+    """docs/operating/backup.md: new machines, of which one has the old pki directory and a snapshot."""
+    snapshot, kept = lab.directory / "all.snapshot", lab.directory / "pki"
+    lab.command("snapshot", "save", str(snapshot))
+    shutil.copytree(a.data / "pki", kept)
+    a.stop()
+    for s in (a, b, c):
+        s.wipe()
+    a.data.mkdir()
+    shutil.copytree(kept, a.data / "pki")
+    check("restored" in lab.command("snapshot", "restore", str(snapshot)).stdout, "restore")
+    a.start("--cluster-init")
+    token = lab.command("token", "create").stdout.strip()
+    for s in (b, c):
+        s.start("--server", f"https://{a.ip}:6443", "--token", token)
+    lab.whole()
+    write(b, "restored")
+    nothing_lost()
+    secret = json.loads(c.kubectl("get", "secret", "before", "-o", "json").stdout)
+    check(secret["data"]["password"] == "c3dvcmRmaXNo", "the secret cannot be read")
+
+
 STEPS = [one_server_becomes_the_first_of_several, others_join, wrong_joins, every_server_serves,
          addresses_are_given_once, the_leader_is_killed_under_load, the_leader_is_cut_off, packets_are_lost,
          the_leader_is_stopped_and_goes_on, a_leader_that_leaves_hands_over, keys_are_rotated_everywhere,
-         without_a_quorum, the_survivor_is_made_a_cluster, three_again_and_back_to_one]
+         without_a_quorum, the_survivor_is_made_a_cluster, three_again_and_back_to_one, a_snapshot_becomes_three_new_servers]
 raise SystemExit(harness.run_steps("cluster_ha", STEPS, lab))

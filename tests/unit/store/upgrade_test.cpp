@@ -210,7 +210,7 @@ TEST_CASE("an upgrade from format 2 goes on where the power went") {
   make_format_2(directory.file());
   const std::string before = slurp(directory.file());
   SeededRandom random(7);
-  for (const std::uint64_t cut : {5U, 60U, 200U, 400U, 650U}) {
+  for (const std::uint64_t cut : {5U, 60U, 150U, 250U, 380U}) {
     INFO("power cut at operation " << cut);
     CrashVfs vfs;
     auto file = std::make_shared<CrashVfs::File>();
