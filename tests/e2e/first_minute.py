@@ -5,6 +5,7 @@ import collections
 import json
 import os
 import pathlib
+import shutil
 import sys
 import threading
 import time
@@ -254,6 +255,27 @@ def killed_under_load():
     wait_for("requests to spread", lambda: len(spread(service_ip(), 80)) == 3, 10)
 
 
+def upgraded():
+    """Another executable takes the old one's place, as an upgrade does; the server is started again with it."""
+    before, shims = container_ids(), sorted(cluster.shims())
+    hammer = Hammer(service_ip(), 80)
+    fresh = cluster.data / "skiff"
+    shutil.copy(cluster.skiff, fresh)
+    with open(fresh, "ab") as program:
+        program.write(b"another build")
+    cluster.stop()
+    cluster.skiff = str(fresh)
+    cluster.start()
+    wait_for("3 Ready pods", lambda: len(ready_pods()) == 3)
+    time.sleep(1)
+    hammer.stop()
+    check(container_ids() == before and sorted(cluster.shims()) == shims, "containers or shims changed")
+    check(not hammer.errors, f"{len(hammer.errors)} requests failed during the upgrade: {hammer.errors[:3]}")
+    name = sorted(before)[0]
+    cluster.kubectl("delete", "pod", name, "--timeout=30s")  # an old shim obeys the new server
+    wait_for("3 Ready pods", lambda: len(ready_pods()) == 3 and name not in container_ids())
+
+
 def delete_everything():
     cluster.kubectl("delete", "-f", WEB, "--timeout=60s")
     wait_for("no pod", lambda: not cluster.json("get", "pods")["items"], 60)
@@ -265,5 +287,5 @@ def delete_everything():
 sys.exit(harness.run_steps("first minute", [
     start_server, node_is_ready, apply_web, show_it, requests_spread, a_pod_reaches_its_service, scale,
     rolling_update_loses_nothing, imported_image, pulled_image, bad_pods_say_why, killed_under_load,
-    delete_everything,
+    upgraded, delete_everything,
 ], cluster))
