@@ -110,8 +110,15 @@ BlockingPool::BlockingPool(std::size_t threads) {
   if (threads > 0) pool_ = std::make_unique<asio::thread_pool>(threads);
 }
 
-BlockingPool::~BlockingPool() {
+BlockingPool::~BlockingPool() { join(); }
+
+void BlockingPool::join() {
   if (pool_) pool_->join();
+}
+
+void BlockingPool::post(std::function<void()> work) {
+  if (!pool_) return work();
+  asio::post(*pool_, std::move(work));
 }
 
 // Not a co_spawn on the pool: cancelling that would reach into a coroutine that another thread

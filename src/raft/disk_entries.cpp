@@ -1,5 +1,3 @@
-#include <boost/asio/thread_pool.hpp>
-
 #include "segments.hpp"
 
 namespace skiff::raft {
@@ -9,14 +7,13 @@ namespace {
 class DiskEntries final : public Entries {
  public:
   DiskEntries(Env env, EntriesOptions options) : env_(env), options_(std::move(options)) {}
-  ~DiskEntries() override { thread_.join(); }
 
   Task<Result<Loaded>> load() override {
     auto job = [this]() -> Result<Loaded> {
       SKIFF_TRY(segments_, Segments::open(options_, meter()));
       return segments_->load();
     };
-    co_return co_await run(std::move(job));
+    co_return co_await thread_.run(std::move(job));
   }
 
   Task<Result<void>> write(Batch batch) override {
@@ -24,7 +21,7 @@ class DiskEntries final : public Entries {
       if (!segments_) return Error{Code::unavailable, "raft's entries are closed"};
       return segments_->write(batch);
     };
-    co_return co_await run(std::move(job));
+    co_return co_await thread_.run(std::move(job));
   }
 
   Task<Result<void>> close() override {
@@ -32,20 +29,10 @@ class DiskEntries final : public Entries {
       segments_.reset();
       return {};
     };
-    co_return co_await run(std::move(job));
+    co_return co_await thread_.run(std::move(job));
   }
 
  private:
-  template <class F>
-  Task<std::invoke_result_t<F>> run(F function) {
-    co_return co_await asio::co_spawn(thread_.get_executor(), call(std::move(function)),
-                                      asio::use_awaitable);
-  }
-  template <class F>
-  static Task<std::invoke_result_t<F>> call(F function) {
-    co_return function();
-  }
-
   Segments::Meter meter() {
     Segments::Meter out;
     if (env_.metrics == nullptr) return out;
@@ -61,7 +48,7 @@ class DiskEntries final : public Entries {
   Env env_;
   EntriesOptions options_;
   std::unique_ptr<Segments> segments_;  // used on the thread only
-  asio::thread_pool thread_{1};
+  BlockingPool thread_{1};              // joined before the above goes
 };
 
 }  // namespace

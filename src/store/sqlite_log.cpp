@@ -1,8 +1,6 @@
 #include "sqlite_log.hpp"
 
 #include <atomic>
-#include <boost/asio/post.hpp>
-#include <boost/asio/thread_pool.hpp>
 
 #include "sqlite_file.hpp"
 #include "sqlite_open.hpp"
@@ -80,7 +78,7 @@ class SqliteLog final : public Log {
       if (outcome) look_after();
       return outcome;
     };
-    co_return co_await run(std::move(job));
+    co_return co_await thread_.run(std::move(job));
   }
 
   Task<Result<std::vector<Record>>> history(Range range, Revision after, Revision until,
@@ -108,12 +106,12 @@ class SqliteLog final : public Log {
       if (outcome) look_after();
       return outcome;
     };
-    co_return co_await run(std::move(job));
+    co_return co_await thread_.run(std::move(job));
   }
 
   Task<Result<void>> sync() override {
     auto job = [this] { return file_->sync(); };
-    co_return co_await run(std::move(job));
+    co_return co_await thread_.run(std::move(job));
   }
 
   Task<Result<void>> compact(Revision revision) override {
@@ -123,19 +121,19 @@ class SqliteLog final : public Log {
       compacted_ = file_->compacted();
       ++compacting_;
     };
-    co_await run(std::move(begin));
+    co_await thread_.run(std::move(begin));
     const Turn turn{this};
     for (bool more = true; more;) {
       auto job = [this]() -> Result<bool> {
         if (!file_->step_due(now_)) return false;
         return step();
       };
-      const auto done = co_await run(std::move(job));
+      const auto done = co_await thread_.run(std::move(job));
       if (!done) co_return done.error();
       more = *done;
       if (more && disk_->unsynced > kUnsynced) {
         auto sync = [this] { return reader_->sync_wal(); };
-        SKIFF_CO_CHECK(co_await run_aside(std::move(sync)));
+        SKIFF_CO_CHECK(co_await side_.run(std::move(sync)));
       }
     }
     co_return Result<void>();
@@ -144,13 +142,13 @@ class SqliteLog final : public Log {
   Task<Result<void>> close() override {
     stopping_ = true;
     auto let_go = [this] { reader_.reset(); };
-    co_await run_aside(std::move(let_go));
+    co_await side_.run(std::move(let_go));
     auto job = [this] {
       auto outcome = file_->close();
       file_.reset();
       return outcome;
     };
-    co_return co_await run(std::move(job));
+    co_return co_await thread_.run(std::move(job));
   }
 
  private:
@@ -158,32 +156,17 @@ class SqliteLog final : public Log {
   struct Turn {
     SqliteLog* log;
     ~Turn() {
-      asio::post(log->thread_, [log = log] {
+      log->thread_.post([log = log] {
         --log->compacting_;
         log->look_after();
       });
     }
   };
 
-  template <class F>
-  Task<std::invoke_result_t<F>> run(F function) {
-    co_return co_await asio::co_spawn(thread_.get_executor(), call(std::move(function)),
-                                      asio::use_awaitable);
-  }
-  template <class F>
-  Task<std::invoke_result_t<F>> run_aside(F function) {
-    co_return co_await asio::co_spawn(side_.get_executor(), call(std::move(function)),
-                                      asio::use_awaitable);
-  }
-  template <class F>
-  static Task<std::invoke_result_t<F>> call(F function) {
-    co_return function();
-  }
-
   Task<void> read_ahead(Channel<Result<std::vector<Record>>>* out) {
     for (bool more = true; more;) {
       auto job = [this] { return reader_->read(); };
-      auto records = co_await run_aside(std::move(job));
+      auto records = co_await side_.run(std::move(job));
       more = records && !records->empty();
       if (more || !records) co_await out->push(std::move(records));
     }
@@ -202,7 +185,7 @@ class SqliteLog final : public Log {
     if (oldest < compacted_) co_return expired(oldest);
     for (bool done = false; !done;) {
       auto job = [this, search] { return reader_->search(*search); };
-      const auto looked = co_await run_aside(std::move(job));
+      const auto looked = co_await side_.run(std::move(job));
       if (!looked) co_return looked.error();
       done = *looked;
     }
@@ -210,7 +193,7 @@ class SqliteLog final : public Log {
     std::vector<Record> all;
     while (!search->newest.empty() || !search->found.empty()) {
       auto job = [this, search] { return reader_->fetch(*search); };
-      auto some = co_await run_aside(std::move(job));
+      auto some = co_await side_.run(std::move(job));
       if (!some) co_return some.error();
       std::move(some->begin(), some->end(), std::back_inserter(all));
     }
@@ -226,7 +209,7 @@ class SqliteLog final : public Log {
 
   void post_step() {
     step_posted_ = true;
-    asio::post(thread_, [this] { step_on(); });
+    thread_.post([this] { step_on(); });
   }
   Result<bool> step() {
     auto more = file_->step(now_);
@@ -246,9 +229,9 @@ class SqliteLog final : public Log {
     if (disk_->unsynced <= kUnsynced) return post_step();
     // So that no append has to wait for much that is not its own to reach the disk.
     step_posted_ = true;
-    asio::post(side_, [this] {
+    side_.post([this] {
       if (reader_) (void)reader_->sync_wal();  // a failure shows at the next append
-      asio::post(thread_, [this] { step_on(); });
+      thread_.post([this] { step_on(); });
     });
   }
 
@@ -264,10 +247,10 @@ class SqliteLog final : public Log {
   void merge_aside() {
     merging_ = true;
     ++passes_;
-    asio::post(side_, [this] {
+    side_.post([this] {
       if (!reader_) return;
       auto merged = reader_->checkpoint();
-      asio::post(thread_, [this, merged = std::move(merged)] { merged_aside(merged); });
+      thread_.post([this, merged = std::move(merged)] { merged_aside(merged); });
     });
   }
   void merged_aside(const Result<Connection::Merged>& merged) {
@@ -318,8 +301,8 @@ class SqliteLog final : public Log {
   int passes_ = 0;
   std::atomic<Revision> compacted_{0};  // any thread's
   std::atomic<bool> stopping_{false};   // any thread's
-  asio::thread_pool side_{1};
-  asio::thread_pool thread_{1};
+  BlockingPool side_{1};
+  BlockingPool thread_{1};
 };
 
 }  // namespace

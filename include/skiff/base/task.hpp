@@ -124,12 +124,20 @@ class Channel {
   Signal changed_;
 };
 
-// Runs blocking functions (file systems, clone, name lookups) away from the loop. With zero threads
-// the function runs at once on the caller's thread: what simulations use.
+// Runs blocking functions (file systems, clone, name lookups) away from the loop, in the order in
+// which they were handed in. With zero threads the function runs at once on the caller's thread:
+// what simulations use. With one it is a thread of its own for whoever needs one.
 class BlockingPool {
  public:
   explicit BlockingPool(std::size_t threads);
-  ~BlockingPool();
+  ~BlockingPool();  // joins
+  BlockingPool(const BlockingPool&) = delete;
+  BlockingPool& operator=(const BlockingPool&) = delete;
+
+  // Waits for what was handed in; what comes later is never run.
+  void join();
+  // Runs `work` on a pool thread; nobody waits for it. May be called from any thread.
+  void post(std::function<void()> work);
 
   // Runs `function()` on a pool thread and resumes the caller on its own executor with the result.
   // `function` must not touch state of the loop. Once begun it is run to its end and its result
