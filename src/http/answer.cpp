@@ -64,7 +64,12 @@ Task<Result<void>> Answer::advance() {
     completed();
     co_return Result<void>{};
   }
+  const bool refused = stream_->certificate_refused();
   stream_->close();
+  if (refused) {
+    co_return Error{Code::unauthorized,
+                    "the server wants a client certificate that it trusts, and got none such"};
+  }
   const std::string& problem = parser_->problem();
   co_return Error{Code::unavailable, problem.empty() ? "the connection broke" : problem};
 }

@@ -43,7 +43,8 @@ bool is_certificate_error(int reason) {
   return reason == SSL_R_CERTIFICATE_VERIFY_FAILED || reason == SSL_R_TLSV1_ALERT_UNKNOWN_CA ||
          reason == SSL_R_SSLV3_ALERT_BAD_CERTIFICATE ||
          reason == SSL_R_SSLV3_ALERT_CERTIFICATE_UNKNOWN ||
-         reason == SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED;
+         reason == SSL_R_SSLV3_ALERT_CERTIFICATE_EXPIRED ||
+         reason == SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED;
 }
 
 Error handshake_error(SSL* ssl, int ssl_error) {
@@ -180,7 +181,8 @@ IoResult Stream::read_now(std::span<char> into) {
   std::size_t bytes = 0;
   const int ok = SSL_read_ex(ssl_.get(), into.data(), into.size(), &bytes);
   const int error = ok == 1 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), ok);
-  const bool cut = ERR_GET_REASON(ERR_peek_last_error()) == SSL_R_UNEXPECTED_EOF_WHILE_READING;
+  const int reason = ERR_GET_REASON(ERR_peek_last_error());
+  const bool cut = reason == SSL_R_UNEXPECTED_EOF_WHILE_READING;
   if (!scratch_.cipher.empty()) flush();  // key updates and alerts; what does not fit goes later
   if (ok == 1) return {IoStatus::ok, bytes};
   if (error == SSL_ERROR_WANT_READ) return {IoStatus::would_block, 0};
@@ -189,6 +191,7 @@ IoResult Stream::read_now(std::span<char> into) {
     ended_properly_ = false;
     return {IoStatus::closed, 0};
   }
+  certificate_refused_ = is_certificate_error(reason);
   ERR_clear_error();
   return {IoStatus::failed, 0};
 }

@@ -93,6 +93,9 @@ class Stream {
   int native() noexcept { return socket_.native_handle(); }
   // After closed: the peer said so inside TLS, it was not cut off.
   bool ended_properly() const noexcept { return ended_properly_; }
+  // After failed: the peer does not take this side's certificate, or misses one (under TLS 1.3 it
+  // says so only after the handshake).
+  bool certificate_refused() const noexcept { return certificate_refused_; }
 
  private:
   Task<void> wait(asio::posix::descriptor_base::wait_type what);
@@ -112,6 +115,7 @@ class Stream {
   std::string unsent_;  // ciphertext the kernel did not take
   std::uint32_t interrupts_ = 0;
   bool ended_properly_ = true;
+  bool certificate_refused_ = false;
 };
 
 }  // namespace skiff::http
