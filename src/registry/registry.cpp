@@ -29,8 +29,9 @@ void adopt_services(Core& core) {
   }
 }
 
-// Events that were there before carry their age in themselves.
-void adopt_events(Core& core) {
+// Events that were there before carry their age in themselves. Those younger than
+// `at_least` are left alone.
+void adopt_events(Core& core, Duration at_least = Duration::zero()) {
   const WallTime now = core.env.clock->wall();
   for (const ItemPtr& item : core.all("", "events", "")) {
     std::optional<WallTime> last;
@@ -43,6 +44,7 @@ void adopt_events(Core& core) {
       if (at && (!last || *at > *last)) last = *at;
     }
     const Duration age = last ? Duration(now - *last) : Duration::zero();
+    if (age < at_least) continue;
     core.expiry.note(
         *item, std::clamp(core.options.event_ttl - age, Duration::zero(), core.options.event_ttl));
   }
@@ -76,11 +78,23 @@ Task<void> adopt_events_of_others(Core* core) {
   }
 }
 
+// Who wrote an Event removes it, unless that server is gone by then. What is overdue any server
+// removes: over an external datastore nobody ever comes to decide.
+Task<void> adopt_overdue_events(Core* core) {
+  constexpr Duration kOverdue = 5min;
+  const Duration lifetime = core->options.event_ttl;
+  for (;;) {
+    co_await core->env.clock->sleep_for(lifetime / 4);
+    adopt_events(*core, lifetime + kOverdue);
+  }
+}
+
 Task<Result<void>> begin(Core* core, TaskGroup* group) {
   if (!core->options.shared) co_return co_await write_bootstrap(core);
   group->spawn("registry: services", follow_services(core));
   group->spawn("registry: allocations", repair_allocations(core));
   group->spawn("registry: events", adopt_events_of_others(core));
+  group->spawn("registry: overdue events", adopt_overdue_events(core));
   const Result<void> written = co_await write_bootstrap(core);
   if (!written && written.error().code != Code::unavailable) co_return written;
   if (written) {

@@ -1,4 +1,5 @@
-// Two registries over one store, as two servers are: addresses and ports are given out once.
+// Two registries over one store, as two servers are: addresses and ports are given out once, and
+// what one leaves behind the other clears away.
 #include <catch2/catch_test_macros.hpp>
 
 #include <set>
@@ -19,6 +20,7 @@ struct Pair {
   BlockingPool blocking{0};
   Env env{io.get_executor(), &clock, &random, &metrics, &blocking};
   TaskGroup group{io.get_executor()};
+  TaskGroup first{io.get_executor()};  // what the first server does by itself
   std::unique_ptr<store::Store> store;
   std::vector<std::unique_ptr<registry::Registry>> servers;
   std::vector<int> ports;
@@ -33,7 +35,7 @@ struct Pair {
     options.shared = true;
     for (int i = 0; i < 2; ++i) {
       servers.push_back(std::make_unique<registry::Registry>(env, *store, options));
-      const auto started = co_await servers.back()->start(group);
+      const auto started = co_await servers.back()->start(i == 0 ? first : group);
       SKIFF_ASSERT(started, "the registry starts");
     }
   }
@@ -96,6 +98,40 @@ TEST_CASE("two servers that hand out ports at once never hand out the same") {
   const auto keys = pair.store->range(store::Range::prefix("/skiff/allocations/"));
   REQUIRE(keys.has_value());
   CHECK(keys->items.size() == 21);
+  pair.first.cancel();
+  pair.group.cancel();
+  pair.run(1s);
+  pair.group.spawn("close", [](Pair* p) -> Task<void> { (void)co_await p->store->close(); }(&pair));
+  pair.run(1s);
+}
+
+TEST_CASE("Events of a server that is gone end all the same") {
+  Pair pair;
+  pair.group.spawn("boot", pair.boot());
+  pair.run(1s);
+  const auto note = [](Pair* p, std::size_t server) -> Task<void> {
+    Value doc = parse(R"({"apiVersion":"v1","kind":"Event","metadata":{},"reason":"Tested",
+                          "involvedObject":{"kind":"Pod","namespace":"default","name":"p"}})");
+    doc.member("metadata").set("name", "e" + std::to_string(server));
+    registry::Target target{api::find_resource("", "v1", "events"), "default", "", ""};
+    registry::WriteContext context;
+    context.user.name = "test";
+    auto written =
+        co_await p->servers[server]->create(std::move(target), std::move(doc), std::move(context));
+    SKIFF_ASSERT(written, "the Event is made");
+  };
+  pair.group.spawn("note", note(&pair, 0));
+  pair.run(1s);
+  pair.first.cancel();
+  pair.run(30min);
+  pair.group.spawn("note", note(&pair, 1));
+  pair.run(1s);
+  const auto events = [&] {
+    return pair.store->range(store::Range::prefix("/core/events/")).value().items.size();
+  };
+  CHECK(events() == 2);
+  pair.run(90min);
+  CHECK(events() == 0);
   pair.group.cancel();
   pair.run(1s);
   pair.group.spawn("close", [](Pair* p) -> Task<void> { (void)co_await p->store->close(); }(&pair));
