@@ -12,13 +12,16 @@
 namespace skiff::etcd {
 
 // The keys under the prefix. `newest` and `objects` are neighbours in etcd's order with nothing of
-// skiff's between or after them, so that one watch sees those two and not the others.
+// skiff's between them, so that one watch sees those two and not the others.
 class Keys {
  public:
   explicit Keys(const std::string& prefix)
       : format(prefix + "/format"),
+        cluster(prefix + "/cluster"),
         compaction(prefix + "/compaction"),
+        instance(prefix + "/instance"),
         leader(prefix + "/leader"),
+        servers(prefix + "/servers/"),
         newest(prefix + "/newest"),
         objects_(prefix + "/objects") {}
 
@@ -32,8 +35,11 @@ class Keys {
   store::Range watched() const { return {newest, objects({}).end}; }
 
   const std::string format;      // "1"
+  const std::string cluster;     // EtcdOptions::cluster
   const std::string compaction;  // up to where a server had etcd compact
+  const std::string instance;    // random: tells an etcd that was wiped and filled anew
   const std::string leader;      // who leads, while it does
+  const std::string servers;     // begins the keys of those who stand or lead
   const std::string newest;      // written by every transaction; holds the tombstone of an erase
 
  private:

@@ -1,5 +1,6 @@
 // Leadership: one key, put there under a lease by the first who finds it free. etcd deletes it when
-// the lease runs out, and a server that could not renew in time stops believing before that.
+// the lease runs out, and a server that could not renew in time stops believing before that. Who
+// stands has a lease too, and under it a key that tells the others of him.
 #include <algorithm>
 
 #include "codec.hpp"
@@ -9,6 +10,8 @@
 namespace skiff::etcd {
 namespace {
 
+constexpr Duration kLongestPause = 1s;  // between attempts: what an outage of etcd costs at its end
+
 // Refusals that no waiting mends.
 bool is_final(const Error& error) {
   return error.code == Code::unauthorized || error.code == Code::forbidden;
@@ -16,10 +19,11 @@ bool is_final(const Error& error) {
 
 class EtcdElection final : public Election {
  public:
-  EtcdElection(Env env, EtcdOptions options, std::string candidate)
+  EtcdElection(Env env, EtcdOptions options, std::string candidate, std::string about)
       : env_(env),
         options_(std::move(options)),
         candidate_(std::move(candidate)),
+        about_(std::move(about)),
         keys_(options_.prefix),
         gateway_(env, options_),
         changed_(env.executor),
@@ -29,10 +33,12 @@ class EtcdElection final : public Election {
   bool leads() const override { return lease_ != 0 && env_.clock->now() < until_; }
   Task<void> lost() override;
   std::string leader() const override { return leader_; }
+  Task<Result<std::vector<Candidate>>> candidates() override;
   Task<void> close() override;
 
  private:
   Task<Result<bool>> stand();
+  Task<Result<Duration>> take_lease();
   Task<Result<void>> wait_for_end(Revision after);
   Task<Result<Duration>> renew(std::int64_t lease);
   Task<void> keep();
@@ -41,6 +47,7 @@ class EtcdElection final : public Election {
   Env env_;
   const EtcdOptions options_;
   const std::string candidate_;
+  const std::string about_;
   const Keys keys_;
   Gateway gateway_;
   std::string leader_;
@@ -58,6 +65,8 @@ Task<Result<void>> EtcdElection::campaign() {
   for (;;) {
     if (leads()) co_return Result<void>();
     co_await tasks_.join();  // of a leadership that is over
+    // Joining makes deaf to cancellation, for good; whoever stands must be able to give up.
+    co_await asio::this_coro::reset_cancellation_state(asio::enable_terminal_cancellation());
     auto won = co_await stand();
     if (won && *won) {
       log::info("etcd", "this server leads", {{"name", candidate_}});
@@ -80,8 +89,26 @@ Task<Result<void>> EtcdElection::campaign() {
     }
     gateway_.move_on();
     co_await env_.clock->sleep_for(pause);
-    pause = std::min<Duration>(pause * 2, options_.lease);
+    pause = std::min<Duration>(pause * 2, kLongestPause);
   }
+}
+
+// A new spare lease, for how long, with this server's own key under it.
+Task<Result<Duration>> EtcdElection::take_lease() {
+  const auto seconds = std::chrono::ceil<std::chrono::seconds>(options_.lease).count();
+  std::string body = "{\"TTL\":\"" + std::to_string(seconds) + "\"}";
+  auto answer = co_await gateway_.call("/v3/lease/grant", std::move(body));
+  if (!answer) co_return answer.error();
+  const auto id = read_int(*answer, "ID");
+  const auto given = read_int(*answer, "TTL");
+  if (!id || !given || *id == 0 || *given <= 0 || *given > 1'000'000) {
+    co_return Error{Code::invalid, "etcd's answer is malformed: no lease"};
+  }
+  body = put_body(keys_.servers + candidate_, about_, *id);
+  answer = co_await gateway_.call("/v3/kv/put", std::move(body));
+  if (!answer) co_return answer.error();
+  spare_ = *id;
+  co_return Duration(std::chrono::seconds(*given));
 }
 
 // One attempt: a lease, and the key with it if it is free.
@@ -94,17 +121,9 @@ Task<Result<bool>> EtcdElection::stand() {
     if (ttl <= Duration::zero()) spare_ = 0;
   }
   if (spare_ == 0) {
-    const auto seconds = std::chrono::ceil<std::chrono::seconds>(options_.lease).count();
-    const std::string body = "{\"TTL\":\"" + std::to_string(seconds) + "\"}";
-    const auto answer = co_await gateway_.call("/v3/lease/grant", body);
-    if (!answer) co_return answer.error();
-    const auto id = read_int(*answer, "ID");
-    const auto given = read_int(*answer, "TTL");
-    if (!id || !given || *id == 0 || *given <= 0 || *given > 1'000'000) {
-      co_return Error{Code::invalid, "etcd's answer is malformed: no lease"};
-    }
-    spare_ = *id;
-    ttl = std::chrono::seconds(*given);
+    const auto taken = co_await take_lease();
+    if (!taken) co_return taken.error();
+    ttl = *taken;
   }
   TxnRequest txn(keys_.leader, 0);
   txn.put(keys_.leader, candidate_, spare_).otherwise({keys_.leader});
@@ -176,6 +195,25 @@ Task<void> EtcdElection::keep() {
   changed_.notify_all();
 }
 
+Task<Result<std::vector<Candidate>>> EtcdElection::candidates() {
+  RangeRequest request{keys_.leader};
+  const auto leader = co_await gateway_.probe(request);
+  if (!leader) co_return leader.error();
+  const std::string leads = leader->kvs.empty() ? "" : leader->kvs[0].value;
+  request.key = keys_.servers;
+  request.end = store::Range::prefix(keys_.servers).end;
+  const auto all = co_await gateway_.probe(request);
+  if (!all) co_return all.error();
+  std::vector<Candidate> out;
+  for (const KeyValue& kv : all->kvs) {
+    if (!kv.key.starts_with(keys_.servers)) continue;
+    Candidate one{kv.key.substr(keys_.servers.size()), kv.value, false};
+    one.leads = one.name == leads;
+    out.push_back(std::move(one));
+  }
+  co_return out;
+}
+
 Task<void> EtcdElection::lost() {
   while (lease_ != 0) co_await changed_.wait();
 }
@@ -200,14 +238,14 @@ Task<void> EtcdElection::close() {
 
 }  // namespace
 
-Result<std::unique_ptr<Election>> open_election(Env env, EtcdOptions options,
-                                                std::string candidate) {
+Result<std::unique_ptr<Election>> open_election(Env env, EtcdOptions options, std::string candidate,
+                                                std::string about) {
   SKIFF_CHECK(check_options(options));
   if (candidate.empty() || candidate.size() > 253) {
     return Error{Code::bad_request, "etcd: a candidate's name has 1 to 253 characters"};
   }
-  return std::unique_ptr<Election>(
-      std::make_unique<EtcdElection>(env, std::move(options), std::move(candidate)));
+  return std::unique_ptr<Election>(std::make_unique<EtcdElection>(
+      env, std::move(options), std::move(candidate), std::move(about)));
 }
 
 }  // namespace skiff::etcd

@@ -21,27 +21,56 @@ void EtcdLog::set_online(bool online, const Error* problem) {
   }
   if (online == online_) return;
   online_ = online;
+  connected_.set(online ? 1 : 0);
   if (online) log::info("etcd", "etcd answers again", {{"endpoint", gateway_.endpoint()}});
   if (user_ != nullptr) user_->decider_changed();
+}
+
+void EtcdLog::set_full(bool full) {
+  if (full == full_) return;
+  full_ = full;
+  full_gauge_.set(full ? 1 : 0);
+  if (full) {
+    log::error("etcd", "etcd's database is full: writes fail until it has room",
+               {{"endpoint", gateway_.endpoint()}});
+  } else {
+    log::info("etcd", "etcd takes writes again", {{"endpoint", gateway_.endpoint()}});
+  }
 }
 
 // A linearizable read of `newest`: the revision of the last transaction. Also tells whether this is
 // still the etcd that was read before.
 Task<Result<Revision>> EtcdLog::probe() {
+  if (replaced_) co_return *replaced_;
   const RangeRequest request{codec_.keys.newest, "", 0, 1, true};
   const Revision known = next_ - 1;  // the watch may overtake the answer
-  const auto answer = co_await gateway_.range(request);
+  const auto answer = co_await gateway_.probe(request);
   if (!answer) co_return answer.error();
   if (cluster_.empty()) cluster_ = answer->cluster;
-  if (answer->cluster != cluster_ || answer->revision < known) {
-    co_return Error{Code::unavailable,
-                    "etcd at " + gateway_.endpoint() +
-                        " is not the one it was, or was restored from a backup (cluster " +
-                        answer->cluster + " at revision " + std::to_string(answer->revision) +
-                        ", was " + cluster_ + " at " + std::to_string(known) +
-                        "): restart skiff to take over what it holds now"};
+  if (answer->cluster != cluster_) co_return replaced("it is another cluster");
+  if (answer->revision < known) {
+    co_return replaced("it is at revision " + std::to_string(answer->revision) + ", was at " +
+                       std::to_string(known));
   }
   co_return answer->kvs.empty() ? Revision{1} : answer->kvs[0].modified;
+}
+
+// While nothing was heard of etcd it may have been wiped, and filled beyond what is known here.
+Task<Result<void>> EtcdLog::check_instance() {
+  const RangeRequest request{codec_.keys.instance};
+  const auto answer = co_await gateway_.probe(request);
+  if (!answer) co_return answer.error();
+  if (!answer->kvs.empty() && answer->kvs[0].value == instance_) co_return Result<void>();
+  co_return replaced("it was emptied since");
+}
+
+// What this server has in memory and what etcd has cannot be brought together.
+Error EtcdLog::replaced(const std::string& how) {
+  replaced_ = Error{Code::unavailable, "etcd at " + gateway_.endpoint() +
+                                           " is not the one it was, or was restored from a backup "
+                                           "(" +
+                                           how + "): restart skiff to take over what it holds now"};
+  return *replaced_;
 }
 
 Task<void> EtcdLog::follow() {
@@ -78,6 +107,7 @@ Task<void> EtcdLog::follow() {
 Task<Error> EtcdLog::follow_once() {
   auto newest = co_await probe();
   if (!newest) co_return newest.error();
+  SKIFF_CO_CHECK(co_await check_instance());
   const store::Range watched = codec_.keys.watched();
   const std::string body = watch_body(watched.begin, watched.end, next_);
   auto lines = co_await gateway_.open("/v3/watch", body);
@@ -109,6 +139,7 @@ Task<Error> EtcdLog::follow_once() {
     if (answer->created) {
       quick = false;
       followed_ = true;
+      watches_.add();
       set_online(true, nullptr);
     }
     const auto taken = take(*answer, folder);
@@ -148,6 +179,7 @@ Task<Result<void>> EtcdLog::start_over() {
   at.resumable = listing->revision;
   next_ = listing->revision + 1;
   user_->replace(at, std::move(listing->records));
+  read_anew_.add();
   co_return Result<void>();
 }
 
@@ -193,7 +225,8 @@ Task<Result<void>> EtcdLog::retain_from(Revision target) {
   TxnRequest txn(key, expect);
   txn.put(key, std::to_string(target));
   const auto answer = co_await gateway_.call("/v3/kv/txn", std::move(txn).body());
-  if (!answer) co_return answer.error();
+  // A full database takes no note of it, and needs it all the more.
+  if (!answer) co_return co_await compact(target);
   const auto read = read_txn(*answer);
   if (!read) co_return read.error();
   if (!read->succeeded) co_return Result<void>();  // another server does it

@@ -1,12 +1,27 @@
 #include "etcd_log.hpp"
 
 namespace skiff::etcd {
+namespace {
+
+metrics::Registry& registry_of(const Env& env, metrics::Registry& own) {
+  return env.metrics != nullptr ? *env.metrics : own;
+}
+
+}  // namespace
 
 EtcdLog::EtcdLog(Env env, EtcdOptions options)
     : env_(env),
       options_(std::move(options)),
       gateway_(env, options_),
       codec_(options_.prefix, options_.sealer),
+      connected_(registry_of(env, own_metrics_)
+                     .gauge("skiff_etcd_connected", "1 while etcd answers and its watch runs.")),
+      full_gauge_(registry_of(env, own_metrics_)
+                      .gauge("skiff_etcd_full", "1 while etcd's database takes no writes.")),
+      watches_(registry_of(env, own_metrics_)
+                   .counter("skiff_etcd_watches_total", "Times the watch began or went on.")),
+      read_anew_(registry_of(env, own_metrics_)
+                     .counter("skiff_etcd_rereads_total", "Times everything was read anew.")),
       tasks_(env.executor) {}
 
 store::Decider EtcdLog::decider() const {
@@ -45,6 +60,7 @@ Task<Result<EtcdLog::Recovered>> EtcdLog::replay(std::function<void(store::Recor
   for (store::Record& record : listing.records) each(std::move(record));
   next_ = listing.revision + 1;
   online_ = true;
+  connected_.set(1);
   if (user_ != nullptr) tasks_.spawn("etcd watch", follow());
   if (options_.history > Duration::zero()) tasks_.spawn("etcd retention", retain());
   Recovered out;

@@ -42,6 +42,8 @@ class EtcdLog final : public store::Log {
   // `at` 0: the newest.
   Task<Result<Listing>> list(store::Range range, Revision at, std::size_t limit);
   Task<Result<void>> check_format();
+  // What stands under `key`, after `value` was put there if nothing did.
+  Task<Result<std::string>> claim(std::string key, std::string value);
   Task<Result<void>> find_compacted(Revision newest);
   Task<Result<bool>> readable(Revision at);
   Task<Error> as_expired(Error error);
@@ -88,9 +90,12 @@ class EtcdLog final : public store::Log {
   Task<void> follow();
   Task<Error> follow_once();
   Task<Result<Revision>> probe();
+  Task<Result<void>> check_instance();
+  Error replaced(const std::string& how);
   Task<Result<void>> start_over();
   Result<void> take(const WatchAnswer& answer, Folder& folder);
   void set_online(bool online, const Error* problem);
+  void set_full(bool full);
   Error offline_error() const;
   Task<void> read_rounds();
   Task<void> retain();
@@ -102,12 +107,21 @@ class EtcdLog final : public store::Log {
   Codec codec_;
   store::LogUser* user_ = nullptr;
 
+  metrics::Registry own_metrics_;  // where nobody asks
+  metrics::Gauge& connected_;
+  metrics::Gauge& full_gauge_;
+  metrics::Counter& watches_;
+  metrics::Counter& read_anew_;
+
   bool online_ = false;
   bool followed_ = false;  // the watch that runs, or ran last, had begun
   bool closed_ = false;
+  bool full_ = false;    // as the last write said
   std::string problem_;  // what was said last of being offline
   std::string cluster_;
-  Revision next_ = 0;  // everything before was delivered
+  std::string instance_;
+  std::optional<Error> replaced_;  // etcd is another: for good
+  Revision next_ = 0;              // everything before was delivered
   Revision compacted_ = 0;
 
   std::deque<JobPtr> queue_;

@@ -59,23 +59,49 @@ Task<Result<EtcdLog::Listing>> EtcdLog::list(store::Range range, Revision at, st
   co_return out;
 }
 
-// The first server over an etcd says what it will keep there; later ones understand it, or do not
-// touch it.
-Task<Result<void>> EtcdLog::check_format() {
-  TxnRequest txn(codec_.keys.format, 0);
-  txn.put(codec_.keys.format, std::to_string(kFormat)).otherwise({codec_.keys.format});
+Task<Result<std::string>> EtcdLog::claim(std::string key, std::string value) {
+  TxnRequest txn(key, 0);
+  txn.put(key, value).otherwise({key});
   auto answer = co_await gateway_.call("/v3/kv/txn", std::move(txn).body());
   if (!answer) co_return answer.error();
   const auto read = read_txn(*answer);
   if (!read) co_return read.error();
-  if (read->succeeded) co_return Result<void>();
-  std::string found;
-  if (!read->ranges.empty() && !read->ranges[0].kvs.empty()) found = read->ranges[0].kvs[0].value;
-  if (found == std::to_string(kFormat)) co_return Result<void>();
-  co_return Error{Code::invalid, "etcd at " + gateway_.endpoint() + ": \"" + codec_.keys.format +
-                                     "\" holds \"" + found.substr(0, 40) +
-                                     "\", not \"1\": it belongs to a newer skiff or to somebody "
-                                     "else; choose another prefix or upgrade"};
+  if (read->succeeded) co_return value;
+  if (read->ranges.empty() || read->ranges[0].kvs.empty()) co_return std::string();
+  co_return read->ranges[0].kvs[0].value;
+}
+
+// The first server over an etcd says what it will keep there and for which cluster; later ones
+// understand it and are of the same, or do not touch it.
+Task<Result<void>> EtcdLog::check_format() {
+  const std::string& name = codec_.keys.format;
+  const std::string wanted = std::to_string(kFormat);
+  SKIFF_CO_TRY(const std::string format, co_await claim(name, wanted));
+  if (format != wanted) {
+    co_return Error{Code::invalid, "etcd at " + gateway_.endpoint() + ": \"" + name +
+                                       "\" holds \"" + format.substr(0, 40) +
+                                       "\", not \"1\": it belongs to a newer skiff or to somebody "
+                                       "else; choose another prefix or upgrade"};
+  }
+  const std::string random = std::to_string(env_.random->next());
+  SKIFF_CO_TRY(instance_, co_await claim(codec_.keys.instance, random));
+  if (options_.cluster.empty()) co_return Result<void>();
+  SKIFF_CO_TRY(const std::string cluster, co_await claim(codec_.keys.cluster, options_.cluster));
+  if (cluster == options_.cluster) co_return Result<void>();
+  co_return Error{Code::conflict, "etcd at " + gateway_.endpoint() + ": \"" + options_.prefix +
+                                      "\" is another cluster's (" + cluster.substr(0, 12) +
+                                      "..., this is " + options_.cluster.substr(0, 12) +
+                                      "...): nothing was changed there"};
+}
+
+Task<Result<std::string>> read_cluster(Env env, EtcdOptions options) {
+  SKIFF_CO_CHECK(check_options(options));
+  Gateway gateway(env, options);
+  const Keys keys(options.prefix);
+  const RangeRequest request{keys.cluster};
+  const auto answer = co_await gateway.range(request);
+  if (!answer) co_return answer.error();
+  co_return answer->kvs.empty() ? std::string() : answer->kvs[0].value;
 }
 
 Task<Result<bool>> EtcdLog::readable(Revision at) {

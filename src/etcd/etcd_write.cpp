@@ -198,6 +198,7 @@ Task<Result<EtcdLog::Written>> EtcdLog::write(JobPtr job, Known known) {
   bool maybe_done = false;
   const auto answer = co_await gateway_.call("/v3/kv/txn", std::move(txn).body(), &maybe_done);
   if (!answer) {
+    if (says_full(answer.error())) set_full(true);
     Error error = annotate(answer.error(), quoted(op));
     if (maybe_done) error.message += " (not known whether it happened)";
     co_return error;
@@ -206,6 +207,7 @@ Task<Result<EtcdLog::Written>> EtcdLog::write(JobPtr job, Known known) {
   if (!read) co_return annotate(read.error(), quoted(op));
   Written out;
   if (read->succeeded) {
+    set_full(false);
     out.revision = read->revision;
     co_return out;
   }

@@ -22,7 +22,32 @@ Refusal unreachable(const Error& error) {
   return {Error{tells ? Code::unauthorized : Code::unavailable, error.message}, !tells};
 }
 
+double seconds_of(Duration d) { return std::chrono::duration<double>(d).count(); }
+
 }  // namespace
+
+GatewayMetrics::GatewayMetrics(metrics::Registry& r)
+    : sent(r.counter("skiff_etcd_bytes_sent_total", "Bodies of requests to etcd.")),
+      received(r.counter("skiff_etcd_bytes_received_total", "Bodies of etcd's answers.")),
+      registry_(r) {}
+
+GatewayMetrics::Kind& GatewayMetrics::of(std::string_view path) {
+  const std::string_view name = path.substr(path.rfind('/') + 1);
+  const auto known = kinds_.find(name);
+  if (known != kinds_.end()) return known->second;
+  const std::vector<std::string> label = {"request"};
+  const metrics::LabelValues value = {std::string(name)};
+  Kind kind{
+      registry_.counter("skiff_etcd_requests_total", "Requests to etcd, repeated ones too.", label,
+                        value),
+      registry_.counter("skiff_etcd_failures_total",
+                        "Requests that etcd refused or that did not reach it.", label, value),
+      registry_.histogram("skiff_etcd_request_seconds",
+                          "Until etcd's answer was there; of a watch, until it began.",
+                          {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10},
+                          label, value)};
+  return kinds_.emplace(std::string(name), kind).first->second;
+}
 
 Result<void> check_options(const EtcdOptions& options) {
   const auto bad = [](std::string what) { return Error{Code::bad_request, std::move(what)}; };
@@ -75,6 +100,7 @@ Task<Result<void>> LineReader::fill() {
   } else if (part->empty()) {
     ended_ = Error{Code::unavailable, "etcd ended the stream"};
   } else {
+    received_.add(static_cast<double>(part->size()));
     buffer_ += *part;
   }
   co_return Result<void>{};
@@ -100,6 +126,7 @@ Task<Result<std::string>> LineReader::next(Duration idle) {
 Gateway::Gateway(Env env, const EtcdOptions& options)
     : env_(env),
       options_(options),
+      metrics_(env.metrics != nullptr ? *env.metrics : own_metrics_),
       client_(env, client_options(options)),
       authenticated_(env.executor) {}
 
@@ -158,6 +185,17 @@ Task<Result<void>> Gateway::authenticate() {
 }
 
 Task<Gateway::Attempt> Gateway::attempt(std::string path, std::string body, Duration limit) {
+  GatewayMetrics::Kind& kind = metrics_.of(path);
+  const TimePoint begun = env_.clock->now();
+  kind.requests.add();
+  metrics_.sent.add(static_cast<double>(body.size()));
+  Attempt out = co_await attempt_once(std::move(path), std::move(body), limit);
+  kind.seconds.observe(seconds_of(env_.clock->now() - begun));
+  if (!out.answer) kind.failures.add();
+  co_return out;
+}
+
+Task<Gateway::Attempt> Gateway::attempt_once(std::string path, std::string body, Duration limit) {
   Attempt out;
   if (!options_.user.empty() && token_.empty() && !no_authentication_) {
     const auto ready = co_await authenticate();
@@ -175,6 +213,7 @@ Task<Gateway::Attempt> Gateway::attempt(std::string path, std::string body, Dura
     out.transport = out.refusal.transient;
     co_return out;
   }
+  metrics_.received.add(static_cast<double>(answer->body.size()));
   if (answer->status != 200) {
     out.refusal = refusal_of(answer->status, answer->body);
     co_return out;
@@ -188,8 +227,9 @@ Task<Gateway::Attempt> Gateway::attempt(std::string path, std::string body, Dura
   co_return out;
 }
 
-Task<Result<api::Value>> Gateway::call(std::string path, std::string body, bool* maybe_done) {
-  const TimePoint deadline = env_.clock->now() + options_.request_timeout;
+Task<Result<api::Value>> Gateway::call_within(Duration limit, std::string path, std::string body,
+                                              bool* maybe_done) {
+  const TimePoint deadline = env_.clock->now() + limit;
   Duration pause = kFirstPause;
   std::size_t broken = 0;  // attempts that never heard of etcd
   bool renewed = false;
@@ -224,9 +264,15 @@ Task<Result<std::unique_ptr<LineReader>>> Gateway::open(std::string path, std::s
     const auto ready = co_await authenticate();
     if (!ready) co_return annotate(ready.error(), name);
   }
+  GatewayMetrics::Kind& kind = metrics_.of(path);
+  const TimePoint begun = env_.clock->now();
+  kind.requests.add();
+  metrics_.sent.add(static_cast<double>(body.size()));
   http::ClientRequest request = request_to(path, std::move(body));
   request.timeout = options_.request_timeout;
   auto stream = co_await client_.stream(std::move(request));
+  kind.seconds.observe(seconds_of(env_.clock->now() - begun));
+  if (!stream || (*stream)->status() != 200) kind.failures.add();
   if (!stream) co_return annotate(unreachable(stream.error()).error, name);
   if ((*stream)->status() != 200) {
     const int status = (*stream)->status();
@@ -235,11 +281,11 @@ Task<Result<std::unique_ptr<LineReader>>> Gateway::open(std::string path, std::s
     if (refusal.error.code == Code::unauthorized) token_.clear();
     co_return annotate(refusal.error, name);
   }
-  co_return std::make_unique<LineReader>(*env_.clock, std::move(*stream));
+  co_return std::make_unique<LineReader>(*env_.clock, std::move(*stream), metrics_.received);
 }
 
-Task<Result<RangeAnswer>> Gateway::range(RangeRequest request) {
-  auto answer = co_await call("/v3/kv/range", to_body(request));
+Task<Result<RangeAnswer>> Gateway::range_within(Duration limit, RangeRequest request) {
+  auto answer = co_await call_within(limit, "/v3/kv/range", to_body(request), nullptr);
   if (!answer) co_return answer.error();
   co_return read_range(*answer);
 }

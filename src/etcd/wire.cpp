@@ -7,6 +7,8 @@
 namespace skiff::etcd {
 namespace {
 
+constexpr std::string_view kFull = "etcd's database is full";
+
 Error malformed(std::string_view what) {
   return {Code::invalid, "etcd's answer is malformed: " + std::string(what)};
 }
@@ -135,6 +137,16 @@ std::string TxnRequest::body() && {
   return out;
 }
 
+std::string put_body(std::string_view key, std::string_view value, std::int64_t lease) {
+  std::string out = "{";
+  add_bytes(out, "key", key);
+  out += ',';
+  add_bytes(out, "value", value);
+  add_number(out, "lease", lease);
+  out += '}';
+  return out;
+}
+
 std::string watch_body(std::string_view key, std::string_view end, Revision start) {
   std::string out = R"({"create_request":{)";
   add_bytes(out, "key", key);
@@ -236,6 +248,8 @@ Refusal refusal_of(int http_status, std::string_view body) {
   return refusal_of_status((*value)["code"].as_int(), error->as_string());
 }
 
+bool says_full(const Error& error) { return contains(error.message, kFull); }
+
 // The codes are gRPC's (google.golang.org/grpc/codes).
 Refusal refusal_of_status(std::int64_t code, std::string_view text) {
   const std::string said = "etcd says: " + std::string(text.substr(0, 500));
@@ -249,8 +263,10 @@ Refusal refusal_of_status(std::int64_t code, std::string_view text) {
     return {Error{Code::too_large, "larger than this etcd takes (--max-request-bytes)"}};
   }
   if (contains(text, "database space exceeded")) {
-    return {Error{Code::unavailable,
-                  "etcd's database is full: compact and defragment it, then disarm the NOSPACE "
+    return {
+        Error{Code::unavailable,
+              std::string(kFull) +
+                  ": compact and defragment it, then disarm the NOSPACE "
                   "alarm (etcdctl defrag; etcdctl alarm disarm), or raise --quota-backend-bytes"}};
   }
   if (contains(text, "invalid auth token") || contains(text, "revision in header is old") ||

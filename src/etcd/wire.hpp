@@ -49,6 +49,9 @@ class TxnRequest {
   std::string failure_;
 };
 
+// A put under a lease, whatever was there.
+std::string put_body(std::string_view key, std::string_view value, std::int64_t lease);
+
 // Events of [key, end) from `start` on, in fragments no larger than a request may be.
 std::string watch_body(std::string_view key, std::string_view end, Revision start);
 
@@ -91,6 +94,8 @@ struct Refusal {
 Refusal refusal_of(int http_status, std::string_view body);
 // The same for gRPC's status code and text.
 Refusal refusal_of_status(std::int64_t grpc_code, std::string_view message);
+// Whether one of those says that etcd's database is full.
+bool says_full(const Error& error);
 
 // A member that holds a 64-bit number, as string or number; absent: 0. invalid otherwise.
 Result<std::int64_t> read_int(const api::Value& object, std::string_view name);

@@ -79,87 +79,34 @@ void EtcdProcess::kill() {
   pid_ = -1;
 }
 
-void Mirror::apply(const store::Record& record) {
-  if (record.erase) {
-    items.erase(record.item->key);
-  } else {
-    items[record.item->key] = record.item;
+Lab::Lab() {
+  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
+  etcd.start();
+}
+
+Server& Lab::add(EtcdOptions options) {
+  servers_.push_back(std::make_unique<Server>(loop, std::move(options)));
+  return *servers_.back();
+}
+
+Task<void> Lab::begin(Server& server) {
+  for (int i = 0; i < 200; ++i) {
+    const auto begun = co_await server.begin();
+    if (begun) co_return;
+    INFO(begun.error().message);
+    REQUIRE(i < 199);
+    co_await loop.clock.sleep_for(100ms);
   }
 }
 
-void Mirror::deliver(store::Records records) {
-  REQUIRE_FALSE(records->empty());
-  for (const store::Record& record : *records) {
-    REQUIRE(record.item->modified > revision);
-    revision = record.item->modified;
-    delivered.push_back(record);
-    apply(record);
+Task<void> Lab::all(std::function<Task<void>()> body) {
+  co_await body();
+  for (const auto& server : servers_) {
+    const auto closed = co_await server->log->close();
+    CHECK(closed.has_value());
   }
-  changed.notify_all();
 }
 
-void Mirror::replace(store::Recovered at, std::vector<store::Record> state) {
-  items.clear();
-  for (const store::Record& record : state) apply(record);
-  revision = at.revision;
-  ++replaced;
-  changed.notify_all();
-}
-
-Task<std::vector<Result<store::Revision>>> Mirror::decide(std::vector<store::Op>) {
-  REQUIRE(false);
-  co_return std::vector<Result<store::Revision>>();
-}
-
-Task<void> Mirror::reach(store::Revision wanted) {
-  while (revision < wanted) co_await changed.wait();
-}
-
-Server::Server(Loop& loop, EtcdOptions options) : mirror(loop.env.executor) {
-  auto opened = open_etcd_log(loop.env, std::move(options));
-  REQUIRE(opened.has_value());
-  log = std::move(*opened);
-  log->attach(mirror);
-}
-
-Task<Result<store::Recovered>> Server::begin() {
-  std::function<void(store::Record)> each = [this](store::Record record) { mirror.apply(record); };
-  auto out = co_await log->replay(std::move(each));
-  if (out) mirror.revision = out->revision;
-  co_return out;
-}
-
-Task<Result<store::Revision>> Server::write(store::Op op) {
-  std::vector<store::Op> ops;
-  ops.push_back(std::move(op));
-  auto verdicts = co_await log->forward(std::move(ops));
-  REQUIRE(verdicts.size() == 1);
-  co_return verdicts[0];
-}
-
-store::Op put(std::string key, std::string value, std::optional<store::Revision> expect) {
-  store::Op op;
-  op.key = std::move(key);
-  op.value = std::move(value);
-  op.expect = expect;
-  return op;
-}
-
-store::Op erase(std::string key, std::optional<store::Revision> expect) {
-  store::Op op = put(std::move(key), "", expect);
-  op.type = store::Op::Type::erase;
-  return op;
-}
-
-EtcdOptions options_for(const EtcdProcess& etcd) {
-  EtcdOptions options;
-  options.endpoints = {etcd.url()};
-  options.connect_timeout = 1s;
-  options.request_timeout = 5s;
-  options.health_interval = 1s;
-  options.history = Duration{};
-  options.lease = 2s;
-  return options;
-}
+void Lab::run(std::function<Task<void>()> body) { loop.run(all(std::move(body))); }
 
 }  // namespace skiff::etcd::test

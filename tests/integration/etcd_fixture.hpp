@@ -1,33 +1,11 @@
-// Debian's etcd on loopback, a loop with real time, and a LogUser that remembers.
+// Debian's etcd on loopback, and skiff servers over it.
 #pragma once
 
-#include <catch2/catch_test_macros.hpp>
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
+#include <functional>
 
-#include "skiff/etcd/etcd.hpp"
+#include "support/etcd_log.hpp"
 
 namespace skiff::etcd::test {
-
-struct Loop {
-  asio::io_context io{1};
-  RealClock clock;
-  SystemRandom random;
-  BlockingPool blocking{1};
-  Env env{io.get_executor(), &clock, &random, nullptr, &blocking};
-
-  // Runs until `body` is done; two minutes are a hang.
-  void run(Task<void> body) {
-    TaskGroup group(io.get_executor());
-    group.spawn("test", std::move(body));
-    io.restart();
-    while (group.size() > 0 && io.run_one_for(120s) > 0) {
-    }
-    REQUIRE(group.size() == 0);
-  }
-};
 
 // A process of /usr/bin/etcd with its data in a directory of its own.
 class EtcdProcess {
@@ -49,40 +27,25 @@ class EtcdProcess {
   int pid_ = -1;
 };
 
-// What a store would know: keys and values as they were delivered.
-class Mirror final : public store::LogUser {
+// A fresh etcd and what stands over it. Everything is closed when the test is over.
+class Lab {
  public:
-  explicit Mirror(Executor executor) : changed(std::move(executor)) {}
-  void deliver(store::Records records) override;
-  void replace(store::Recovered at, std::vector<store::Record> state) override;
-  Task<std::vector<Result<store::Revision>>> decide(std::vector<store::Op> ops) override;
-  void decider_changed() override {
-    ++decider_changes;
-    changed.notify_all();
-  }
+  Lab();  // skips the test where etcd is not installed
 
-  void apply(const store::Record& record);
-  Task<void> reach(store::Revision revision);  // waits until it was delivered
+  EtcdOptions options() const { return options_for(etcd.url()); }
+  Server& add() { return add(options()); }
+  Server& add(EtcdOptions options);
+  // Runs `body` and closes all servers.
+  void run(std::function<Task<void>()> body);
+  // Has it begin as soon as etcd answers, which needs a moment after its start.
+  Task<void> begin(Server& server);
 
-  std::map<std::string, store::ItemPtr> items;
-  std::vector<store::Record> delivered;
-  store::Revision revision = 0;
-  int replaced = 0;
-  int decider_changes = 0;
-  Signal changed;
+  EtcdProcess etcd;
+  Loop loop;
+
+ private:
+  Task<void> all(std::function<Task<void>()> body);
+  std::vector<std::unique_ptr<Server>> servers_;
 };
-
-// One skiff server's log.
-struct Server {
-  Server(Loop& loop, EtcdOptions options);
-  Task<Result<store::Recovered>> begin();
-  Task<Result<store::Revision>> write(store::Op op);
-  Mirror mirror;
-  std::unique_ptr<store::Log> log;
-};
-
-store::Op put(std::string key, std::string value, std::optional<store::Revision> expect = {});
-store::Op erase(std::string key, std::optional<store::Revision> expect = {});
-EtcdOptions options_for(const EtcdProcess& etcd);
 
 }  // namespace skiff::etcd::test

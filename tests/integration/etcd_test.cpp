@@ -6,31 +6,13 @@ using namespace skiff;
 using namespace skiff::etcd;
 using namespace skiff::etcd::test;
 
-namespace {
-
-// etcd needs a moment after its start.
-Task<void> answer_soon(Loop& loop, Server& server) {
-  for (int i = 0; i < 200; ++i) {
-    const auto begun = co_await server.begin();
-    if (begun) co_return;
-    INFO(begun.error().message);
-    REQUIRE(i < 199);
-    co_await loop.clock.sleep_for(100ms);
-  }
-}
-
-}  // namespace
-
 TEST_CASE("two servers write and see the same") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  Server a(loop, options_for(etcd));
-  Server b(loop, options_for(etcd));
+  Lab lab;
+  Server& a = lab.add();
+  Server& b = lab.add();
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, a);
-    co_await answer_soon(loop, b);
+    co_await lab.begin(a);
+    co_await lab.begin(b);
     CHECK(a.log->decider() == store::Decider::elsewhere);
     store::Op first = put("/core/pods/x/a", R"({"v":""})", 0);
     first.revision_slot = 6;
@@ -90,21 +72,14 @@ TEST_CASE("two servers write and see the same") {
     REQUIRE(state.has_value());
     REQUIRE(state->size() == 1);
     CHECK((*state)[0].item->value == "second");
-    const auto r8 = co_await a.log->close();
-    CHECK(r8.has_value());
-    const auto r9 = co_await b.log->close();
-    CHECK(r9.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }
 
 TEST_CASE("a counter that two servers raise loses nothing") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  Server a(loop, options_for(etcd));
-  Server b(loop, options_for(etcd));
+  Lab lab;
+  Server& a = lab.add();
+  Server& b = lab.add();
   auto raise = [](Server* server, int times) -> Task<void> {
     while (times > 0) {
       const store::ItemPtr now = server->mirror.items["/n"];
@@ -118,33 +93,26 @@ TEST_CASE("a counter that two servers raise loses nothing") {
     }
   };
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, a);
-    co_await answer_soon(loop, b);
-    TaskGroup group(loop.env.executor);
+    co_await lab.begin(a);
+    co_await lab.begin(b);
+    TaskGroup group(lab.loop.env.executor);
     group.spawn("a", raise(&a, 40));
     group.spawn("b", raise(&b, 40));
     co_await group.join();
     const auto newest = co_await a.log->barrier();
     co_await a.mirror.reach(*newest);
     CHECK(a.mirror.items["/n"]->value == "80");
-    const auto r10 = co_await a.log->close();
-    CHECK(r10.has_value());
-    const auto r11 = co_await b.log->close();
-    CHECK(r11.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }
 
 TEST_CASE("etcd is killed and comes back: the watch goes on without gap or repeat") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  Server a(loop, options_for(etcd));
-  Server b(loop, options_for(etcd));
+  Lab lab;
+  Server& a = lab.add();
+  Server& b = lab.add();
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, a);
-    co_await answer_soon(loop, b);
+    co_await lab.begin(a);
+    co_await lab.begin(b);
     std::vector<store::Revision> acknowledged;
     for (int round = 0; round < 3; ++round) {
       for (int i = 0; i < 20; ++i) {
@@ -152,14 +120,14 @@ TEST_CASE("etcd is killed and comes back: the watch goes on without gap or repea
         REQUIRE(done.has_value());
         acknowledged.push_back(*done);
       }
-      etcd.kill();
+      lab.etcd.kill();
       while (a.log->decider() != store::Decider::nobody) co_await a.mirror.changed.wait();
       const auto refused = co_await a.write(put("/x", "y"));
       CHECK(refused.error().code == Code::unavailable);
       CHECK(refused.error().message.find("nothing was sent") != std::string::npos);
       const auto r12 = co_await a.log->barrier();
       CHECK(r12.error().code == Code::unavailable);
-      etcd.start();
+      lab.etcd.start();
       while (a.log->decider() != store::Decider::elsewhere) co_await a.mirror.changed.wait();
     }
     const auto newest = co_await b.log->barrier();
@@ -169,22 +137,15 @@ TEST_CASE("etcd is killed and comes back: the watch goes on without gap or repea
     for (const store::Record& record : b.mirror.delivered) told.push_back(record.item->modified);
     CHECK(told == acknowledged);
     CHECK(b.mirror.replaced == 0);
-    const auto r13 = co_await a.log->close();
-    CHECK(r13.has_value());
-    const auto r14 = co_await b.log->close();
-    CHECK(r14.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }
 
 TEST_CASE("values up to etcd's limit") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  Server a(loop, options_for(etcd));
+  Lab lab;
+  Server& a = lab.add();
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, a);
+    co_await lab.begin(a);
     std::string large(1'400'000, 'v');
     store::Revision newest = 0;
     for (int i = 0; i < 12; ++i) {
@@ -203,29 +164,22 @@ TEST_CASE("values up to etcd's limit") {
     auto told = co_await a.log->history(store::Range::prefix("/big"), 2, newest, 0);
     REQUIRE(told.has_value());
     CHECK(told->size() == 12);
-    Server again(loop, options_for(etcd));
+    Server& again = lab.add();
     const auto r15 = co_await again.begin();
     REQUIRE(r15.has_value());
     CHECK(again.mirror.items.size() == 12);
-    const auto r16 = co_await again.log->close();
-    CHECK(r16.has_value());
-    const auto r17 = co_await a.log->close();
-    CHECK(r17.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }
 
 TEST_CASE("compaction: history ends, and who was away too long reads anew") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  Server a(loop, options_for(etcd));
-  EtcdOptions slow = options_for(etcd);
+  Lab lab;
+  Server& a = lab.add();
+  EtcdOptions slow = lab.options();
   slow.history = 2s;
-  Server b(loop, slow);
+  Server& b = lab.add(slow);
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, a);
+    co_await lab.begin(a);
     store::Revision newest = 0;
     for (int i = 0; i < 10; ++i) {
       newest = (co_await a.write(put("/k", std::to_string(i)))).value();
@@ -241,35 +195,28 @@ TEST_CASE("compaction: history ends, and who was away too long reads anew") {
     const store::Range all;
     const auto r19 = co_await a.log->state(all, newest - 5, 0);
     CHECK(r19.error().code == Code::expired);
-    co_await answer_soon(loop, b);
+    co_await lab.begin(b);
     CHECK(b.log->compacted() == newest - 2);
     for (int i = 0; i < 400 && b.log->compacted() < newest; ++i) {
       newest = (co_await a.write(put("/k", "again"))).value();
-      co_await loop.clock.sleep_for(20ms);
+      co_await lab.loop.clock.sleep_for(20ms);
     }
     CHECK(b.log->compacted() > a.log->compacted());
-    const auto r20 = co_await a.log->close();
-    CHECK(r20.has_value());
-    const auto r21 = co_await b.log->close();
-    CHECK(r21.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }
 
 TEST_CASE("endpoints that are dead or wrong") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  Server ready(loop, options_for(etcd));
-  EtcdOptions one_dead = options_for(etcd);
+  Lab lab;
+  Server& ready = lab.add();
+  EtcdOptions one_dead = lab.options();
   one_dead.endpoints.insert(one_dead.endpoints.begin(), "http://127.0.0.1:1");
-  Server a(loop, one_dead);
-  EtcdOptions dead = options_for(etcd);
+  Server& a = lab.add(one_dead);
+  EtcdOptions dead = lab.options();
   dead.endpoints = {"http://127.0.0.1:1"};
-  Server b(loop, dead);
+  Server& b = lab.add(dead);
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, ready);
+    co_await lab.begin(ready);
     const auto r22 = co_await a.begin();
     REQUIRE(r22.has_value());
     const auto done = co_await a.write(put("/a", "b", 0));
@@ -280,24 +227,15 @@ TEST_CASE("endpoints that are dead or wrong") {
     CHECK(refused.error().code == Code::unavailable);
     CHECK(refused.error().message.find("127.0.0.1:1") != std::string::npos);
     CHECK(refused.error().message.find('\n') == std::string::npos);
-    const auto r23 = co_await ready.log->close();
-    CHECK(r23.has_value());
-    const auto r24 = co_await a.log->close();
-    CHECK(r24.has_value());
-    const auto r25 = co_await b.log->close();
-    CHECK(r25.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }
 
 TEST_CASE("one server leads; another follows when it goes") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  Server ready(loop, options_for(etcd));
-  auto first = open_election(loop.env, options_for(etcd), "one");
-  auto second = open_election(loop.env, options_for(etcd), "two");
+  Lab lab;
+  Server& ready = lab.add();
+  auto first = open_election(lab.loop.env, lab.options(), "one", "at home");
+  auto second = open_election(lab.loop.env, lab.options(), "two");
   REQUIRE(first.has_value());
   REQUIRE(second.has_value());
   bool won = false;
@@ -305,46 +243,51 @@ TEST_CASE("one server leads; another follows when it goes") {
     *out = (co_await election->campaign()).has_value();
   };
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, ready);
+    co_await lab.begin(ready);
     const auto r26 = co_await (*first)->campaign();
     REQUIRE(r26.has_value());
     CHECK((*first)->leads());
-    TaskGroup group(loop.env.executor);
+    TaskGroup group(lab.loop.env.executor);
     group.spawn("second", stand(second->get(), &won));
-    co_await loop.clock.sleep_for(5s);  // twice the lease: it is kept alive
+    co_await lab.loop.clock.sleep_for(5s);  // twice the lease: it is kept alive
     CHECK_FALSE(won);
     CHECK((*first)->leads());
     CHECK((*second)->leader() == "one");
+    const auto both = co_await (*second)->candidates();
+    REQUIRE(both.has_value());
+    REQUIRE(both->size() == 2);
+    CHECK((*both)[0].name == "one");
+    CHECK((*both)[0].about == "at home");
+    CHECK((*both)[0].leads);
+    CHECK_FALSE((*both)[1].leads);
     co_await (*first)->close();
     CHECK_FALSE((*first)->leads());
     co_await group.join();
+    const auto one = co_await (*second)->candidates();
+    REQUIRE(one.has_value());
+    CHECK(one->size() == 1);
     CHECK(won);
     CHECK((*second)->leads());
-    etcd.kill();
+    lab.etcd.kill();
     co_await (*second)->lost();
     CHECK_FALSE((*second)->leads());
     co_await (*second)->close();
-    const auto r27 = co_await ready.log->close();
-    CHECK(r27.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }
 
 TEST_CASE("names and passwords") {
-  if (!EtcdProcess::installed()) SKIP("etcd-server is not installed");
-  EtcdProcess etcd;
-  etcd.start();
-  Loop loop;
-  EtcdOptions named = options_for(etcd);
+  Lab lab;
+  EtcdOptions named = lab.options();
   named.user = "root";
   named.password = "secret";
   EtcdOptions mistaken = named;
   mistaken.password = "guess";
-  Server ready(loop, named);  // a name where none is asked for does no harm
-  Server right(loop, named);
-  Server wrong(loop, mistaken);
-  Server nobody(loop, options_for(etcd));
-  http::Client client(loop.env);
+  Server& ready = lab.add(named);  // a name where none is asked for does no harm
+  Server& right = lab.add(named);
+  Server& wrong = lab.add(mistaken);
+  Server& nobody = lab.add();
+  http::Client client(lab.loop.env);
   auto ask = [](http::Client* client, std::string url, std::string body) -> Task<void> {
     http::ClientRequest request;
     request.method = http::Method::post;
@@ -355,8 +298,8 @@ TEST_CASE("names and passwords") {
     REQUIRE(answer->status == 200);
   };
   auto body = [&]() -> Task<void> {
-    co_await answer_soon(loop, ready);
-    const std::string url = etcd.url() + "/v3/auth/";
+    co_await lab.begin(ready);
+    const std::string url = lab.etcd.url() + "/v3/auth/";
     co_await ask(&client, url + "user/add", R"({"name":"root","password":"secret"})");
     co_await ask(&client, url + "role/add", R"({"name":"root"})");
     co_await ask(&client, url + "user/grant", R"({"user":"root","role":"root"})");
@@ -373,13 +316,7 @@ TEST_CASE("names and passwords") {
       CHECK(refused.error().message.find('\n') == std::string::npos);
       CHECK(refused.error().message.find("secret") == std::string::npos);
       CHECK(refused.error().message.find("guess") == std::string::npos);
-      const auto r29 = co_await server->log->close();
-      CHECK(r29.has_value());
     }
-    const auto r30 = co_await right.log->close();
-    CHECK(r30.has_value());
-    const auto r31 = co_await ready.log->close();
-    CHECK(r31.has_value());
   };
-  loop.run(body());
+  lab.run(body);
 }

@@ -17,12 +17,15 @@ namespace skiff::etcd {
 struct EtcdOptions {
   std::vector<std::string> endpoints;  // "https://10.0.0.5:2379"; one suffices, more are tried
   std::string prefix = "/skiff";       // before every key; one cluster each
-  http::TlsClientOptions tls;          // CA, client certificate and key as PEM text
-  std::string user;                    // both empty: no authentication by name
+  // Which cluster this is: the first server leaves it under the prefix, and replay() refuses where
+  // another stands. Empty: not compared.
+  std::string cluster;
+  http::TlsClientOptions tls;  // CA, client certificate and key as PEM text
+  std::string user;            // both empty: no authentication by name
   std::string password;
   Duration connect_timeout = 3s;
-  Duration request_timeout = 10s;  // of one request, with its repetitions
-  Duration health_interval = 10s;  // a watch that is silent this long is checked
+  Duration request_timeout = 10s;  // of one request, with its repetitions; of checks, half of it
+  Duration health_interval = 5s;   // a watch that is silent this long is checked
   Duration backoff = 100ms;        // first pause between attempts to reconnect; doubles up to 5 s
   std::size_t connections = 16;    // writes that may be under way at once
   // Superseded versions older than this are compacted away, by one of the servers. 0: only when
@@ -40,6 +43,16 @@ struct EtcdOptions {
 // bad_request when the options cannot be used. Nothing is sent yet.
 Result<std::unique_ptr<store::Log>> open_etcd_log(Env env, EtcdOptions options);
 
+// The EtcdOptions::cluster that stands under the prefix; "" where none does.
+Task<Result<std::string>> read_cluster(Env env, EtcdOptions options);
+
+// A server that stands for leader, as the others see it while its lease lives.
+struct Candidate {
+  std::string name;
+  std::string about;
+  bool leads = false;
+};
+
 // Which of the servers over one etcd runs what must run once (controllers, scheduler): nobody's
 // Decider is `here`. The leader holds a key that an etcd lease keeps alive.
 class Election {
@@ -55,13 +68,17 @@ class Election {
   virtual Task<void> lost() = 0;
   // Name of the newest leader that campaign() saw; "" when none.
   virtual std::string leader() const = 0;
+  // Everybody who stands now or leads, by name; a server that died is among them for up to the
+  // lease. unavailable while etcd does not answer.
+  virtual Task<Result<std::vector<Candidate>>> candidates() = 0;
   // Gives up leadership, if held, so that another server need not wait; joins what ran here. Must
-  // have resolved before destruction. No call may follow.
+  // have resolved before destruction. No call but candidates() may follow.
   virtual Task<void> close() = 0;
 };
 
-// `candidate` is this server's name, for people to read.
-Result<std::unique_ptr<Election>> open_election(Env env, EtcdOptions options,
-                                                std::string candidate);
+// `candidate` is this server's name, for people to read and different on every server; `about` is
+// whatever the others should know of it.
+Result<std::unique_ptr<Election>> open_election(Env env, EtcdOptions options, std::string candidate,
+                                                std::string about = "");
 
 }  // namespace skiff::etcd
