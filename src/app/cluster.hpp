@@ -43,6 +43,14 @@ struct ServerRecord {
 inline constexpr std::string_view kServerRecords = "/skiff/servers/";
 std::vector<ServerRecord> server_records(const store::Store& store);
 
+// Those of `addresses` (https://HOST:PORT) that default/kubernetes can lead to, sorted. Servers of
+// different ports cannot share one Endpoints subset: those with the port of `own` are taken.
+std::vector<std::string> usable_endpoints(std::vector<std::string> addresses,
+                                          const std::string& own);
+// Has default/kubernetes lead to `addresses`, at least one. `registry` outlives the call.
+Task<Result<void>> write_endpoints(registry::Registry* registry,
+                                   std::vector<std::string> addresses);
+
 class Cluster {
  public:
   Cluster(Env env, ServerOptions options);
@@ -89,7 +97,6 @@ class Cluster {
   Task<void> become_voter();
   Task<void> watch_removal(std::function<void()> removed);
   Task<void> keep_endpoints();
-  Task<Result<void>> write_endpoints(std::vector<std::string> addresses);
   std::optional<raft::PeerStatus> find(raft::Id id) const;
 
   Env env_;

@@ -22,13 +22,15 @@ Error unknown() { return {Code::not_found, "skiff serves nothing there"}; }
 }  // namespace
 
 ClusterApi::ClusterApi(Env env, const ServerOptions& options, const Identity& identity,
-                       registry::Registry& registry, Encryption& encryption, Cluster* cluster)
+                       registry::Registry& registry, Encryption& encryption, Cluster* cluster,
+                       Siblings* siblings)
     : env_(env),
       options_(options),
       identity_(identity),
       registry_(registry),
       encryption_(encryption),
-      cluster_(cluster) {}
+      cluster_(cluster),
+      siblings_(siblings) {}
 
 Task<void> ClusterApi::handle(http::Request request, http::Exchange& exchange) {
   const Answer result = co_await answer(&request);
@@ -62,6 +64,10 @@ Task<ClusterApi::Answer> ClusterApi::answer(const http::Request* request) {
   }
   constexpr std::string_view kServers = "servers/";
   if (path.starts_with(kServers) && method == http::Method::delete_) {
+    if (siblings_) {
+      co_return Error{Code::conflict,
+                      "servers over one etcd come and go: stop it, and it is gone from the list"};
+    }
     if (!cluster_) {
       co_return Error{Code::conflict, "this server runs alone: there is none to remove"};
     }
@@ -73,7 +79,7 @@ Task<ClusterApi::Answer> ClusterApi::answer(const http::Request* request) {
 }
 
 Task<ClusterApi::Answer> ClusterApi::join(const http::Request* request) {
-  if (!cluster_) {
+  if (!cluster_ && !siblings_) {
     co_return Error{Code::conflict,
                     "that server runs alone: start it again with --cluster-init, which keeps all "
                     "its data, and then join"};
@@ -104,7 +110,12 @@ Task<ClusterApi::Answer> ClusterApi::join(const http::Request* request) {
   if (bad_name || !url || !url->tls) {
     co_return Error{Code::bad_request, "the request lacks a name or an https address"};
   }
-  SKIFF_CO_CHECK(co_await cluster_->admit(newcomer));
+  if (siblings_) {
+    const std::string name = newcomer.name;
+    SKIFF_CO_CHECK(co_await siblings_->admit(name));
+  } else {
+    SKIFF_CO_CHECK(co_await cluster_->admit(newcomer));
+  }
   SKIFF_CO_TRY(const auto ca, pki::load_key_pair(options_.data_dir + "/pki", "ca"));
   log::info("app", "a server joins", {{"name", newcomer.name}, {"address", newcomer.address}});
   co_return api::Value::object({{"ca", ca.certificate_pem},
@@ -129,7 +140,12 @@ api::Value ClusterApi::alone() const {
 }
 
 Task<ClusterApi::Answer> ClusterApi::status(bool local) {
-  api::Value out = cluster_ ? cluster_->status() : alone();
+  api::Value out;
+  if (siblings_) {
+    out = co_await siblings_->status();
+  } else {
+    out = cluster_ ? cluster_->status() : alone();
+  }
   out.set("datastore", cluster_ ? "raft" : options_.datastore);
   out.set("revision", registry_.store().revision());
   out.set("compacted", registry_.store().compacted());

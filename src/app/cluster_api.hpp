@@ -14,6 +14,7 @@
 
 #include "cluster.hpp"
 #include "encryption.hpp"
+#include "siblings.hpp"
 #include "skiff/http/client.hpp"
 
 namespace skiff::app {
@@ -25,9 +26,10 @@ class ClusterApi final : public http::Handler {
                                                 "/skiff/v1/status", "/skiff/v1/servers/",
                                                 "/skiff/v1/encryption"};
 
-  // `cluster` is null for a server alone. All references outlive this.
+  // `cluster` is null for a server alone, `siblings` where there is no etcd. All outlive this.
   ClusterApi(Env env, const ServerOptions& options, const Identity& identity,
-             registry::Registry& registry, Encryption& encryption, Cluster* cluster);
+             registry::Registry& registry, Encryption& encryption, Cluster* cluster,
+             Siblings* siblings);
 
   Task<void> handle(http::Request request, http::Exchange& exchange) override;
 
@@ -46,6 +48,7 @@ class ClusterApi final : public http::Handler {
   registry::Registry& registry_;
   Encryption& encryption_;
   Cluster* cluster_;
+  Siblings* siblings_;
 };
 
 }  // namespace skiff::app

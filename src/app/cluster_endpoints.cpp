@@ -61,7 +61,19 @@ api::Value slice_of(const std::vector<std::string>& addresses) {
 
 }  // namespace
 
-Task<Result<void>> Cluster::write_endpoints(std::vector<std::string> addresses) {
+std::vector<std::string> usable_endpoints(std::vector<std::string> addresses,
+                                          const std::string& own) {
+  const auto own_port = http::Url::parse(own)->port;
+  std::erase_if(addresses, [&](const std::string& address) {
+    const auto url = http::Url::parse(address);
+    return !url || url->port != own_port || url->host.starts_with("127.");
+  });
+  std::sort(addresses.begin(), addresses.end());
+  return addresses;
+}
+
+Task<Result<void>> write_endpoints(registry::Registry* registry,
+                                   std::vector<std::string> addresses) {
   registry::WriteContext context;
   context.user.name = "system:apiserver";
   context.user.groups = {"system:masters"};
@@ -70,24 +82,22 @@ Task<Result<void>> Cluster::write_endpoints(std::vector<std::string> addresses) 
   api::Value documents[] = {endpoints_of(addresses), slice_of(addresses)};
   for (int i = 0; i < 2; ++i) {
     registry::Target target{kinds[i], "default", "kubernetes", ""};
-    const bool there = registry_->get(target).has_value();
+    const bool there = registry->get(target).has_value();
     Result<registry::Written> written = Error{};
     if (there) {
-      written = co_await registry_->update(std::move(target), std::move(documents[i]), context);
+      written = co_await registry->update(std::move(target), std::move(documents[i]), context);
     } else {
       target.name.clear();
-      written = co_await registry_->create(std::move(target), std::move(documents[i]), context);
+      written = co_await registry->create(std::move(target), std::move(documents[i]), context);
     }
     if (!written) co_return written.error();
   }
   co_return Result<void>();
 }
 
-// Only the leader knows who answers. Servers of different ports cannot share one Endpoints subset:
-// those with the leader's own port are listed.
+// Only the leader knows who answers.
 Task<void> Cluster::keep_endpoints() {
   store::Store& store = registry_->store();
-  const auto own_port = http::Url::parse(options_.own_url())->port;
   std::vector<std::string> written;
   for (;;) {
     while (store.decider() != store::Decider::here) {
@@ -98,13 +108,11 @@ Task<void> Cluster::keep_endpoints() {
     std::size_t others = 0;
     for (const raft::PeerStatus& p : log_->status().servers) {
       others += p.self ? 0U : 1U;
-      const auto url = http::Url::parse(p.server.address);
-      const bool usable = url && url->port == own_port && !url->host.starts_with("127.");
-      if (usable && (p.self || p.healthy)) wanted.push_back(p.server.address);
+      if (p.self || p.healthy) wanted.push_back(p.server.address);
     }
-    std::sort(wanted.begin(), wanted.end());
+    wanted = usable_endpoints(std::move(wanted), options_.own_url());
     if (!wanted.empty() && wanted != written) {
-      const Result<void> ok = co_await write_endpoints(wanted);
+      const Result<void> ok = co_await write_endpoints(registry_, wanted);
       if (ok) written = wanted;
     }
     // Alone, nothing changes without a word.

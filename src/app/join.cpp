@@ -52,6 +52,7 @@ Task<Result<api::Value>> ask(http::Client* client, http::ClientRequest request) 
     Error refused = client::error_from_answer(answer->status, answer->body);
     const bool other = answer->status == 404 && refused.message.find("skiff") == std::string::npos;
     if (other) refused.message = "that is no skiff server that others can join";
+    if (refused.message.starts_with("cannot join")) co_return refused;
     co_return annotate(std::move(refused), "cannot join");
   }
   auto document = api::parse_json(answer->body);

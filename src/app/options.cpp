@@ -40,12 +40,22 @@ void add_flags(cli::Flags& f, ServerOptions& o) {
         "bearer token with full rights, beside the certificate; with --server: the join token that "
         "skiff token create prints there");
   f.add("datastore", &o.datastore, "KIND",
-        "sqlite (default), memory (nothing is kept), or the http(s):// address of an etcd");
+        "sqlite (default), memory (nothing is kept), or the http(s):// addresses of an etcd, with "
+        "commas between them");
+  f.add("datastore-prefix", &o.datastore_prefix, "PREFIX",
+        "etcd: what all keys of this cluster begin with (default /skiff)");
+  f.add("datastore-cafile", &o.datastore_ca, "FILE",
+        "etcd: the authority its certificate is from (default: the system's)");
+  f.add("datastore-certfile", &o.datastore_cert, "FILE", "etcd: certificate to show to it");
+  f.add("datastore-keyfile", &o.datastore_key, "FILE", "etcd: the key of that certificate");
+  f.add("datastore-user", &o.datastore_user, "NAME", "etcd: user, where it has authentication on");
+  f.add("datastore-password-file", &o.datastore_password, "FILE", "etcd: the user's password");
   f.add("durability", &o.durability, "MODE",
         "full (default): a power cut loses nothing; relaxed: a power cut may lose writes of the "
         "last seconds that were already acknowledged, a crash of skiff alone loses nothing");
   f.add("history", &o.history, "SPAN",
-        "how long what was overwritten or deleted can still be read and undone (default 24h)");
+        "how long what was overwritten or deleted can still be read and undone (default 24h; over "
+        "an etcd 1h)");
   f.add("history-bytes", &o.history_bytes, "SIZE",
         "how much of it is kept on disk at most (default 256Mi; 0: no bound)");
   f.add("encrypt", &o.encrypt, "KIND,...",
@@ -106,12 +116,12 @@ Result<void> check_cluster(const ServerOptions& o) {
     return bad("--cluster-reset goes with neither --cluster-init nor --server");
   }
   const bool several = o.cluster_init || o.cluster_reset || !o.server.empty();
-  if (several && o.external_datastore()) {
+  if (o.external_datastore() && (o.cluster_init || o.cluster_reset)) {
     return bad(
-        "servers over one etcd need no joining: leave out --cluster-init, --server and "
+        "servers over one etcd are a cluster without more ado: leave out --cluster-init and "
         "--cluster-reset");
   }
-  if (several && o.datastore != "sqlite") {
+  if (several && !o.external_datastore() && o.datastore != "sqlite") {
     return bad("several servers keep their state on disk: leave out --datastore " + o.datastore);
   }
   if (!o.server.empty() && !o.server.starts_with("https://")) {
@@ -128,6 +138,19 @@ Result<void> check_store(ServerOptions& o) {
   if (o.durability != "full" && o.durability != "relaxed") {
     return bad("unknown --durability \"" + o.durability + "\": use full or relaxed");
   }
+  const std::string* needs_etcd[] = {&o.datastore_ca, &o.datastore_cert, &o.datastore_key,
+                                     &o.datastore_user, &o.datastore_password};
+  for (const std::string* value : needs_etcd) {
+    if (o.external_datastore() || value->empty()) continue;
+    return bad("--datastore-... flags are for an etcd: give its address with --datastore");
+  }
+  if (o.datastore_user.empty() != o.datastore_password.empty()) {
+    return bad("--datastore-user and --datastore-password-file: give both or none");
+  }
+  if (o.datastore_cert.empty() != o.datastore_key.empty()) {
+    return bad("--datastore-certfile and --datastore-keyfile: give both or none");
+  }
+  if (o.history.empty()) o.history = o.external_datastore() ? "1h" : "24h";
   const auto age = parse_span(o.history);
   if (!age) return annotate(age.error(), "--history");
   o.history_age = *age;

@@ -26,8 +26,14 @@ struct ServerOptions {
   std::string cluster_domain = "cluster.local";
   std::string token;
   std::string datastore = "sqlite";
+  std::string datastore_prefix = "/skiff";  // of an etcd's keys
+  std::string datastore_ca;                 // files; what their flags are called
+  std::string datastore_cert;
+  std::string datastore_key;
+  std::string datastore_user;
+  std::string datastore_password;  // a file
   std::string durability = "full";
-  std::string history = "24h";
+  std::string history;  // default: 24h, over an etcd 1h
   std::string history_bytes = "256Mi";
   Duration history_age{};               // `history` as a duration; 0: age does not matter
   std::size_t history_size = 0;         // `history_bytes` as a number; 0: no bound

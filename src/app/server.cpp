@@ -17,6 +17,7 @@
 #include "server_leader.hpp"
 #include "server_store.hpp"
 #include "server_worker.hpp"
+#include "siblings.hpp"
 #include "skiff/apiserver/apiserver.hpp"
 #include "skiff/linux/system.hpp"
 #include "snapshot.hpp"
@@ -111,7 +112,10 @@ class Server {
     ranges_.pods.length = std::max<std::uint8_t>(24, ranges_.cluster.length);
     choose_node_ip();
     SKIFF_CO_CHECK(make_data_dir(options_.data_dir));
-    if (Cluster::shares(options_)) {
+    if (options_.external_datastore()) {
+      siblings_ = std::make_unique<Siblings>(env_, options_);
+      SKIFF_CO_CHECK(co_await siblings_->prepare());
+    } else if (Cluster::shares(options_)) {
       cluster_ = std::make_unique<Cluster>(env_, options_);
       SKIFF_CO_CHECK(co_await cluster_->prepare());
     }
@@ -152,8 +156,13 @@ class Server {
       front_.mount(std::string(raft::kRaftPath), &cluster_->connect(identity_));
       SKIFF_CO_CHECK(listen());
     }
-    SKIFF_CO_TRY(store_,
-                 co_await open_store(env_, options_, encryption_->sealer(), cluster_.get()));
+    etcd::EtcdOptions etcd;
+    if (siblings_) {
+      SKIFF_CO_CHECK(siblings_->connect(identity_));
+      etcd = siblings_->settings();
+    }
+    SKIFF_CO_TRY(store_, co_await open_store(env_, options_, encryption_->sealer(), cluster_.get(),
+                                             std::move(etcd)));
     if (!cluster_) SKIFF_CO_CHECK(listen());
     if (!cluster_ || options_.cluster_reset || cluster_->arrived()) co_return Result<void>();
     // A newcomer knows nothing yet; what is built on the store begins with the cluster's state.
@@ -178,9 +187,9 @@ class Server {
       return Error{Code::bad_request, "--service-node-port-range " + options_.node_ports +
                                           ": want FIRST-LAST, such as 30000-32767"};
     }
-    o.shared = cluster_ || options_.external_datastore();
+    o.shared = cluster_ || siblings_;
     // Of several servers, the leader lists those that answer.
-    if (!cluster_ && !IpAddress::parse(options_.node_ip)->loopback()) {
+    if (!o.shared && !IpAddress::parse(options_.node_ip)->loopback()) {
       o.advertise_address = options_.node_ip;
     }
     o.advertise_port = static_cast<int>(options_.https_port);
@@ -215,7 +224,7 @@ class Server {
     api_ = std::make_unique<apiserver::ApiServer>(env_, *registry_, tokens_.get(),
                                                   std::move(api_options));
     own_api_ = std::make_unique<ClusterApi>(env_, options_, identity_, *registry_, *encryption_,
-                                            cluster_.get());
+                                            cluster_.get(), siblings_.get());
     for (const std::string_view path : ClusterApi::kPaths) {
       front_.mount(std::string(path), own_api_.get());
     }
@@ -245,10 +254,12 @@ class Server {
     store::Store* store = store_.get();
     apiserver::HealthCheck check;
     check.name = "store";
-    check.check = [store]() -> Result<void> {
+    const char* none = siblings_ ? "etcd does not answer: reads may be stale, writes fail"
+                                 : "no quorum: reads may be stale, writes fail";
+    check.check = [store, none]() -> Result<void> {
       if (const auto error = store->failing()) return *error;
       if (store->decider() != store::Decider::nobody) return {};
-      return Error{Code::unavailable, "no quorum: reads may be stale, writes fail"};
+      return Error{Code::unavailable, none};
     };
     return check;
   }
@@ -263,9 +274,8 @@ class Server {
   }
 
   Task<Result<void>> start_parts() {
-    SKIFF_CO_TRY(election_, open_election(env_, options_));
-    leader_ =
-        std::make_unique<Leader>(env_, *registry_, options_, identity_.ca_pem, election_.get());
+    leader_ = std::make_unique<Leader>(env_, *registry_, options_, identity_.ca_pem,
+                                       siblings_ ? &siblings_->election() : nullptr);
     leader_->start();
     const std::string user = "system:node:" + options_.node_name;
     node_client_ = std::make_unique<registry::DirectClient>(*registry_, user);
@@ -273,6 +283,7 @@ class Server {
     SKIFF_CO_CHECK(co_await worker_->make(identity_));
     SKIFF_CO_CHECK(co_await worker_->start(parts_));
     if (cluster_) cluster_->start(core_, *registry_, [this] { end(); });
+    if (siblings_) siblings_->start(*registry_);
     Cluster* cluster = cluster_.get();
     encryption_->start(core_, *store_, [cluster] { return !cluster || cluster->settled(); });
     core_.spawn("certificates",
@@ -332,7 +343,7 @@ class Server {
     if (api_) api_->set_ready(false);
     if (worker_) co_await worker_->stop_kubelet();
     if (leader_) co_await leader_->stop();
-    if (election_) co_await election_->close();
+    if (siblings_) co_await siblings_->stop();
     parts_.cancel();
     co_await parts_.join();
     if (worker_) co_await worker_->stop();
@@ -371,7 +382,8 @@ class Server {
   std::string service_ip_;
   Identity identity_;
   std::unique_ptr<Encryption> encryption_;
-  std::unique_ptr<Cluster> cluster_;
+  std::unique_ptr<Cluster> cluster_;    // where servers share a log of their own
+  std::unique_ptr<Siblings> siblings_;  // over an etcd
   std::unique_ptr<store::Store> store_;
   std::unique_ptr<apiserver::ServiceAccountTokens> tokens_;
   std::unique_ptr<registry::Registry> registry_;
@@ -381,7 +393,6 @@ class Server {
   std::unique_ptr<ClusterApi> own_api_;
   Front front_;
   std::unique_ptr<http::Server> https_;
-  std::unique_ptr<etcd::Election> election_;
   std::unique_ptr<registry::DirectClient> node_client_;
   std::unique_ptr<Leader> leader_;
   std::unique_ptr<Worker> worker_;

@@ -10,12 +10,14 @@
 
 namespace skiff::app {
 
-// What --datastore asks for. `cluster` is null for a server alone.
+// The settings of an external etcd: reads the files they name. `cluster`: Identity::cluster_id, or
+// "" where that is not known yet. Blocking. Fails with one line for the user.
+Result<etcd::EtcdOptions> etcd_options(const ServerOptions& options, std::string cluster);
+
+// What --datastore asks for. `cluster` is null for a server alone and over an etcd, `etcd` is for
+// the latter only.
 Task<Result<std::unique_ptr<store::Store>>> open_store(Env env, ServerOptions options,
                                                        std::shared_ptr<const store::Sealer> sealer,
-                                                       Cluster* cluster);
-
-// Who leads among the servers over one etcd; null over any other datastore.
-Result<std::unique_ptr<etcd::Election>> open_election(Env env, const ServerOptions& options);
+                                                       Cluster* cluster, etcd::EtcdOptions etcd);
 
 }  // namespace skiff::app

@@ -60,7 +60,8 @@ Task<Result<api::Value>> ask(client::HttpClient* client, http::Method method, st
 
 std::string lag_of(const api::Value& server) {
   if (server["receivingSnapshot"].as_bool()) return "receiving a snapshot";
-  if (server["role"].as_string() == "leader" || server["role"].as_string() == "alone") return "-";
+  if (server["role"].as_string() == "leader" || !server.has("lag")) return "-";
+  if (server["role"].as_string() == "alone") return "-";
   if (!server.has("lastContactMs") && server["lag"].as_int() == 0) return "?";
   return std::to_string(server["lag"].as_int());
 }
@@ -69,6 +70,10 @@ std::string health_of(const api::Value& server) {
   const std::string& trouble = server["trouble"].as_string();
   if (server["healthy"].as_bool()) return trouble.empty() ? "ok" : trouble;
   return trouble.empty() ? "not heard of" : trouble;
+}
+
+bool over_etcd(const api::Value& status) {
+  return status["datastore"].as_string().starts_with("http");
 }
 
 void print_table(const api::Value& status) {
@@ -83,7 +88,9 @@ void print_table(const api::Value& status) {
               static_cast<long long>(status["revision"].as_int()),
               static_cast<long long>(status["compacted"].as_int()),
               status["answeredBy"].as_string().c_str());
-  if (!status["quorum"].as_bool()) {
+  if (over_etcd(status) && !status["quorum"].as_bool()) {
+    std::printf("NO ETCD: writes fail, reads may be stale.\n");
+  } else if (!status["quorum"].as_bool()) {
     std::printf(
         "NO QUORUM: writes fail, reads may be stale. Bring servers back; if they are lost for "
         "good, see skiff server --cluster-reset.\n");
@@ -140,6 +147,11 @@ Task<Result<std::vector<Peer>>> all_servers(Env env, Asked asked) {
   SKIFF_CO_TRY(const auto client, co_await connect(env, asked));
   SKIFF_CO_TRY(const api::Value status,
                co_await ask(client.get(), http::Method::get, "/skiff/v1/status"));
+  if (over_etcd(status) && !status["quorum"].as_bool()) {
+    co_return Error{Code::unavailable,
+                    "which servers there are etcd knows, and it does not answer: " +
+                        status["trouble"].as_string()};
+  }
   std::vector<Peer> out;
   const auto servers = status["servers"].items();
   for (const api::Value& s : servers) {

@@ -48,6 +48,11 @@ TEST_CASE("what a server can be told") {
   CHECK(more->history_size == 0);
   CHECK(more->encrypt == std::vector<std::string>{"secrets", "configmaps"});
   CHECK(more->external_datastore());
+  const auto joining = parse({"--datastore", "http://127.0.0.1:2379", "--server", "https://a:6443",
+                              "--token", "t", "--datastore-prefix", "/other"});
+  REQUIRE(joining.has_value());
+  CHECK(joining->history_age == std::chrono::hours(1));
+  CHECK(joining->datastore_prefix == "/other");
 }
 
 TEST_CASE("spans of time") {
@@ -82,9 +87,15 @@ TEST_CASE("what a server refuses, in one line") {
        "--cluster-reset goes with neither --cluster-init nor --server"},
       {{"--cluster-init", "--datastore", "memory"},
        "several servers keep their state on disk: leave out --datastore memory"},
-      {{"--cluster-init", "--datastore", "http://127.0.0.1:2379"},
-       "servers over one etcd need no joining: leave out --cluster-init, --server and "
+      {{"--datastore", "http://a:2379", "--cluster-init"},
+       "servers over one etcd are a cluster without more ado: leave out --cluster-init and "
        "--cluster-reset"},
+      {{"--datastore-cafile", "ca.crt"},
+       "--datastore-... flags are for an etcd: give its address with --datastore"},
+      {{"--datastore", "http://a:2379", "--datastore-user", "skiff"},
+       "--datastore-user and --datastore-password-file: give both or none"},
+      {{"--datastore", "https://a:2379", "--datastore-keyfile", "k"},
+       "--datastore-certfile and --datastore-keyfile: give both or none"},
       {{"--server", "10.0.0.1"}, "--server 10.0.0.1: want https://HOST:PORT"},
       {{"--durability", "some"}, "unknown --durability \"some\": use full or relaxed"},
       {{"--dat-dir", "x"}, "unknown flag --dat-dir; did you mean --data-dir?"},
