@@ -77,6 +77,7 @@ Task<void> EtcdLog::follow() {
   Duration pause = options_.backoff;
   for (;;) {
     followed_ = false;
+    asked_ = false;
     Error ended = co_await follow_once();
     if (ended.code == Code::expired) {
       log::warn("etcd", "everything is read anew", {{"reason", ended}});
@@ -86,8 +87,10 @@ Task<void> EtcdLog::follow() {
     } else if (followed_) {
       // It worked until now: soon again, wherever etcd answers.
       pause = options_.backoff;
+      const bool others = options_.endpoints.size() > 1;
       gateway_.move_on();
-      const auto there = co_await probe();
+      Result<Revision> there = ended;
+      if (!asked_ || others) there = co_await probe();
       if (there) {
         co_await env_.clock->sleep_for(options_.backoff);
         continue;
@@ -121,6 +124,7 @@ Task<Error> EtcdLog::follow_once() {
     const auto line = co_await (*lines)->next(idle);
     if (!line && line.error().code == Code::timeout) {
       newest = co_await probe();
+      asked_ = newest.has_error();
       if (!newest) co_return newest.error();
       if (quick || due >= next_) co_return Error{Code::unavailable, "etcd's watch has stalled"};
       due = *newest;

@@ -115,6 +115,7 @@ class EtcdLog final : public store::Log {
 
   bool online_ = false;
   bool followed_ = false;  // the watch that runs, or ran last, had begun
+  bool asked_ = false;     // and ended because etcd, asked just then, did not answer
   bool closed_ = false;
   bool full_ = false;    // as the last write said
   std::string problem_;  // what was said last of being offline
