@@ -76,7 +76,7 @@ Task<bool> Connection::open() {
   auto info = std::make_shared<ConnectionInfo>(addresses_of(stream_.native()));
   if (core_.tls) {
     const auto tls = core_.tls;  // the one of now, should it be replaced meanwhile
-    stream_.set_tls(tls->server_session(core_.env.clock->wall()));
+    stream_.serve_tls(tls->server_session(core_.env.clock->wall()));
     arm(core_.options.limits.handshake);
     const Result<void> shaken = co_await stream_.handshake();
     disarm();
@@ -87,6 +87,7 @@ Task<bool> Connection::open() {
       co_return false;
     }
     tls->describe(*stream_.tls(), core_.env.clock->wall(), *info);
+    stream_.let_session_go();
   }
   info_ = std::move(info);
   co_return true;
@@ -305,7 +306,7 @@ Task<void> Connection::linger() {
 
 Task<void> Connection::monitor(std::uint64_t exchange) {
   while (exchange == exchange_ && input_.size() < kPipelined) {
-    co_await stream_.readable();
+    if (!stream_.has_buffered()) co_await stream_.readable();
     if (exchange != exchange_) co_return;
     IoResult read{};
     while (read.status == IoStatus::ok && input_.size() < kPipelined) {

@@ -18,6 +18,7 @@ constexpr std::size_t kBatch = 128 * 1024;     // plain bytes encrypted before t
 constexpr std::size_t kRecord = 16 * 1024;     // the most one TLS record holds
 constexpr std::size_t kWorthACopy = 4 * 1024;  // shorter pieces are joined into a record
 constexpr std::size_t kPieces = 64;            // of one sendmsg
+constexpr std::size_t kReadAhead = 36 * 1024;  // of ciphertext: two records
 
 // OpenSSL writes its records here; flush() sends them together.
 int sink_write(BIO* bio, const char* data, int size) {
@@ -118,6 +119,20 @@ void Stream::set_tls(SslPtr ssl) {
   ssl_ = std::move(ssl);
 }
 
+void Stream::serve_tls(SslPtr ssl) {
+  set_tls(std::move(ssl));
+  handover_ = std::make_unique<Handover>(ssl_.get(), native());
+}
+
+void Stream::let_session_go() {
+  if (!handover_) return;
+  records_ = handover_->take(scratch_.ciphers);
+  handover_.reset();
+  if (!records_) return;
+  ssl_.reset();
+  scratch_.records.resize(kReadAhead);
+}
+
 Task<void> Stream::wait(asio::posix::descriptor_base::wait_type what) {
   boost::system::error_code ec;
   co_await socket_.async_wait(what, asio::redirect_error(asio::use_awaitable, ec));
@@ -161,7 +176,11 @@ Task<Result<void>> Stream::handshake() {
   co_return Error{Code::unavailable, "the connection closed during the TLS handshake"};
 }
 
-bool Stream::has_buffered() const noexcept { return ssl_ && SSL_has_pending(ssl_.get()) == 1; }
+bool Stream::has_buffered() const noexcept {
+  if (ssl_) return SSL_has_pending(ssl_.get()) == 1;
+  const std::size_t next = TlsRecords::length(unopened_);
+  return reading_over_ || !opened_.empty() || (next != 0 && next <= unopened_.size());
+}
 
 IoResult Stream::read_plain(std::span<char> into) {
   for (;;) {
@@ -174,9 +193,7 @@ IoResult Stream::read_plain(std::span<char> into) {
   }
 }
 
-IoResult Stream::read_now(std::span<char> into) {
-  if (!is_open()) return {IoStatus::failed, 0};
-  if (!ssl_) return read_plain(into);
+IoResult Stream::read_session(std::span<char> into) {
   ERR_clear_error();
   std::size_t bytes = 0;
   const int ok = SSL_read_ex(ssl_.get(), into.data(), into.size(), &bytes);
@@ -194,6 +211,79 @@ IoResult Stream::read_now(std::span<char> into) {
   certificate_refused_ = is_certificate_error(reason);
   ERR_clear_error();
   return {IoStatus::failed, 0};
+}
+
+// The peer's bytes end here, properly or not.
+IoResult Stream::end_records(IoStatus status) {
+  reading_over_ = true;
+  if (status == IoStatus::failed) {
+    records_->say_goodbye(scratch_.cipher);
+    flush();
+  }
+  return {status, 0};
+}
+
+IoResult Stream::open_records(std::span<char>& cipher, std::span<char> into) {
+  std::size_t filled = 0;
+  for (;;) {
+    const std::size_t size = TlsRecords::length({cipher.data(), cipher.size()});
+    // A header alone is enough to refuse what is too long.
+    const bool too_long = size > TlsRecords::kLongest;
+    if (size == 0 || (size > cipher.size() && !too_long)) break;
+    if (filled > 0 && size > into.size() - filled) break;
+    const TlsRecords::Opened record = records_->open(too_long ? cipher : cipher.first(size));
+    if (record.got == TlsRecords::Got::broken) return end_records(IoStatus::failed);
+    if (record.got == TlsRecords::Got::closed) {
+      const IoResult end = end_records(IoStatus::closed);
+      return filled > 0 ? IoResult{IoStatus::ok, filled} : end;
+    }
+    cipher = cipher.subspan(size);
+    const std::size_t taken = std::min(into.size() - filled, record.bytes.size());
+    std::copy_n(record.bytes.begin(), taken, into.begin() + static_cast<std::ptrdiff_t>(filled));
+    opened_ = record.bytes.substr(taken);
+    filled += taken;
+  }
+  return {filled > 0 ? IoStatus::ok : IoStatus::would_block, filled};
+}
+
+IoResult Stream::read_records(std::span<char> into) {
+  if (!opened_.empty()) {
+    const std::size_t taken = std::min(into.size(), opened_.size());
+    std::copy_n(opened_.begin(), taken, into.begin());
+    opened_.erase(0, taken);
+    if (opened_.empty()) opened_ = std::string();  // gives the memory back
+    return {IoStatus::ok, taken};
+  }
+  if (reading_over_) return {IoStatus::closed, 0};
+  std::vector<char>& space = scratch_.records;
+  std::copy(unopened_.begin(), unopened_.end(), space.begin());
+  std::span<char> cipher(space.data(), unopened_.size());
+  IoResult result = open_records(cipher, into);
+  if (result.status == IoStatus::would_block) {
+    // What is left is a part of one record at most, so that there is room.
+    std::copy(cipher.begin(), cipher.end(), space.begin());
+    const std::size_t held = cipher.size();
+    result = read_plain(std::span(space).subspan(held));
+    cipher = std::span(space).first(held + result.bytes);
+    if (result.status == IoStatus::ok) {
+      result = open_records(cipher, into);
+    } else if (result.status == IoStatus::closed) {
+      ended_properly_ = false;
+      reading_over_ = true;
+    }
+  }
+  unopened_ = cipher.empty() ? std::string() : std::string(cipher.data(), cipher.size());
+  if (records_->owes_key() && unsent_.empty()) {
+    records_->renew_key(scratch_.cipher);
+    flush();
+  }
+  return result;
+}
+
+IoResult Stream::read_now(std::span<char> into) {
+  if (!is_open()) return {IoStatus::failed, 0};
+  if (records_) return read_records(into);
+  return ssl_ ? read_session(into) : read_plain(into);
 }
 
 Task<IoResult> Stream::read_some(std::span<char> into) {
@@ -266,15 +356,24 @@ bool Stream::encrypt(Outgoing& out) {
       out.consume(bytes.size());  // pieces stay where they are while `out` lives
     }
     batch += bytes.size();
-    while (!bytes.empty()) {
-      std::size_t taken = 0;
+    if (!encrypt_piece(bytes)) return false;
+  }
+  return true;
+}
+
+bool Stream::encrypt_piece(std::string_view bytes) {
+  if (records_) {
+    records_->seal(bytes, scratch_.cipher);
+    return true;
+  }
+  while (!bytes.empty()) {
+    std::size_t taken = 0;
+    ERR_clear_error();
+    if (SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &taken) != 1) {
       ERR_clear_error();
-      if (SSL_write_ex(ssl_.get(), bytes.data(), bytes.size(), &taken) != 1) {
-        ERR_clear_error();
-        return false;
-      }
-      bytes.remove_prefix(taken);
+      return false;
     }
+    bytes.remove_prefix(taken);
   }
   return true;
 }
@@ -318,7 +417,7 @@ IoStatus Stream::write_plain(Outgoing& out) {
 
 IoStatus Stream::write_now(Outgoing& out) {
   if (!is_open()) return IoStatus::failed;
-  return ssl_ ? write_tls(out) : write_plain(out);
+  return is_secure() ? write_tls(out) : write_plain(out);
 }
 
 void Stream::send_plain(std::string_view text) noexcept {
@@ -331,6 +430,10 @@ void Stream::shutdown_write() noexcept {
     ERR_clear_error();
     SSL_shutdown(ssl_.get());
     ERR_clear_error();
+    flush();
+  }
+  if (records_) {
+    records_->say_goodbye(scratch_.cipher);
     flush();
   }
   ::shutdown(native(), SHUT_WR);

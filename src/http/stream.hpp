@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "handover.hpp"
 #include "skiff/base/env.hpp"
 #include "skiff/http/message.hpp"
 #include "tls_context.hpp"
@@ -18,8 +19,10 @@ namespace skiff::http {
 // in here outlives the function that filled it.
 struct Scratch {
   std::vector<char> input = std::vector<char>(32 * 1024);
-  std::string plain;   // small pieces joined into one TLS record
-  std::string cipher;  // TLS records on their way to the socket
+  std::string plain;          // small pieces joined into one TLS record
+  std::string cipher;         // TLS records on their way to the socket
+  std::vector<char> records;  // on their way from it; made when needed
+  RecordCiphers ciphers;
 };
 
 enum class IoStatus : std::uint8_t {
@@ -64,7 +67,12 @@ class Stream {
   ~Stream();
 
   void set_tls(SslPtr ssl);
+  // The same on the server's side: let_session_go() may follow the handshake.
+  void serve_tls(SslPtr ssl);
   const ssl_st* tls() const noexcept { return ssl_.get(); }
+  // After the handshake, when tls() has told all it knows: frees OpenSSL's session where the stream
+  // can do without it.
+  void let_session_go();
   // Code::bad_request: the peer speaks plain HTTP; Code::unauthorized: a certificate was refused;
   // Code::timeout: interrupted; Code::unavailable: the connection broke.
   Task<Result<void>> handshake();
@@ -100,10 +108,17 @@ class Stream {
  private:
   Task<void> wait(asio::posix::descriptor_base::wait_type what);
   IoResult read_plain(std::span<char> into);
+  IoResult read_session(std::span<char> into);
+  IoResult read_records(std::span<char> into);
+  // Opens the records that `cipher` begins with, as long as `into` has room; takes them off it.
+  IoResult open_records(std::span<char>& cipher, std::span<char> into);
+  IoResult end_records(IoStatus status);
+  bool is_secure() const noexcept { return ssl_ || records_; }
   IoStatus write_plain(Outgoing& out);
   IoStatus write_tls(Outgoing& out);
   // Encrypts at most one batch into scratch_.cipher.
   bool encrypt(Outgoing& out);
+  bool encrypt_piece(std::string_view bytes);
   // Hands scratch_.cipher and what waited before it to the kernel.
   IoStatus flush();
   // Sends from the front of `bytes`; returns how much is gone, or -1.
@@ -111,11 +126,16 @@ class Stream {
 
   asio::posix::stream_descriptor socket_;
   Scratch& scratch_;
+  std::unique_ptr<Handover> handover_;  // of a server's handshake
   SslPtr ssl_;
-  std::string unsent_;  // ciphertext the kernel did not take
+  std::unique_ptr<TlsRecords> records_;  // in place of ssl_, from let_session_go() on
+  std::string unopened_;                 // ciphertext read ahead: whole records, a part of one
+  std::string opened_;                   // plain bytes there was no room for
+  std::string unsent_;                   // ciphertext the kernel did not take
   std::uint32_t interrupts_ = 0;
   bool ended_properly_ = true;
   bool certificate_refused_ = false;
+  bool reading_over_ = false;  // records_ will open no more
 };
 
 }  // namespace skiff::http

@@ -7,6 +7,7 @@
 #include <openssl/x509v3.h>
 #include <unistd.h>
 
+#include "handover.hpp"
 #include "pem.hpp"
 
 namespace skiff::http {
@@ -175,6 +176,7 @@ Result<std::shared_ptr<const TlsContext>> TlsContext::for_server(const TlsServer
   static constexpr unsigned char kSessionContext[] = "skiff";
   SSL_CTX_set_session_id_context(context, kSessionContext, sizeof kSessionContext - 1);
   SSL_CTX_set_alpn_select_cb(context, select_alpn, nullptr);
+  Handover::prepare(context);
   if (!options.client_ca_pem.empty()) {
     SKIFF_CHECK(trust(context, options.client_ca_pem));
     SKIFF_TRY(const std::vector<X509Ptr> roots, read_certificates(options.client_ca_pem));

@@ -1,6 +1,7 @@
 // Many watches over HTTPS from one thread: opens them, says "open", counts events until told to
 // stop.
-//   watch_load PORT TOKEN PATH CONNECTIONS [SECONDS]
+//   watch_load PORT CREDENTIAL PATH CONNECTIONS
+// CREDENTIAL is a bearer token, or the path of a file with a client certificate and its key (PEM).
 // Prints "open N" once every watch has its answer, then, on each line read from standard input, one
 // line: seconds since the first event, events, watches that ended. An empty line ends it.
 #include <arpa/inet.h>
@@ -152,7 +153,7 @@ class Load {
 
 int main(int argc, char** argv) {
   if (argc < 5) {
-    std::fprintf(stderr, "usage: watch_load PORT TOKEN PATH CONNECTIONS\n");
+    std::fprintf(stderr, "usage: watch_load PORT CREDENTIAL PATH CONNECTIONS\n");
     return 1;
   }
   rlimit files{};
@@ -161,9 +162,16 @@ int main(int argc, char** argv) {
   ::setrlimit(RLIMIT_NOFILE, &files);
   SSL_CTX* context = SSL_CTX_new(TLS_client_method());
   SSL_CTX_set_verify(context, SSL_VERIFY_NONE, nullptr);
-  const std::string request = "GET " + std::string(argv[3]) +
-                              " HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer " + argv[2] +
-                              "\r\n\r\n";
+  const std::string credential = argv[2];
+  std::string request = "GET " + std::string(argv[3]) + " HTTP/1.1\r\nHost: 127.0.0.1\r\n";
+  if (credential.find('/') == std::string::npos) {
+    request += "Authorization: Bearer " + credential + "\r\n";
+  } else if (SSL_CTX_use_certificate_chain_file(context, argv[2]) != 1 ||
+             SSL_CTX_use_PrivateKey_file(context, argv[2], SSL_FILETYPE_PEM) != 1) {
+    std::fprintf(stderr, "%s holds no client certificate and key\n", argv[2]);
+    return 1;
+  }
+  request += "\r\n";
   Load load(std::strtoull(argv[4], nullptr, 10));
   load.open(context, std::atoi(argv[1]), request);
   load.run();
