@@ -1,5 +1,6 @@
 #include "skiff/http/server.hpp"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <boost/asio/posix/stream_descriptor.hpp>
@@ -15,7 +16,8 @@ namespace {
 
 constexpr Duration kSweepEvery = 100ms;  // deadlines are kept to within this
 constexpr Duration kAcceptPause = 100ms;
-constexpr int kAcceptsPerTurn = 64;  // then others have theirs
+constexpr int kAcceptsPerTurn = 64;   // then others have theirs
+constexpr std::size_t kCrowd = 1000;  // connections whose leaving frees memory worth giving back
 
 }  // namespace
 
@@ -39,11 +41,13 @@ struct Server::Impl : ServerCore {
 
   std::unique_ptr<asio::posix::stream_descriptor> acceptor;
   std::uint16_t port = 0;
+  std::size_t crowd = 0;  // the most connections since memory was last given back
 
   Task<void> accept_all();
   // Takes what waits in the backlog; false when the process is out of descriptors.
   bool accept_some();
   Task<void> reap();
+  void give_back();
   Task<void> sweep();
   Task<Result<void>> wait_for_earlier();
   Task<Result<void>> wait_until_empty();
@@ -57,6 +61,7 @@ bool Server::Impl::accept_some() {
       auto connection = std::make_unique<Connection>(*this, fd);
       Connection* added = connection.get();
       connections.emplace(added, std::move(connection));
+      crowd = std::max(crowd, connections.size());
       added->begin();
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       log::warn("http", "cannot accept connections: raise the limit of open files",
@@ -92,7 +97,16 @@ Task<void> Server::Impl::reap() {
     co_await connection->join();
     connections.erase(connection);
     slot_free.notify_all();
+    give_back();
   }
+}
+
+// malloc keeps what lies between other things until it is asked: after a crowd has left, that is
+// most of what it had.
+void Server::Impl::give_back() {
+  if (crowd < kCrowd || connections.size() > crowd / 4) return;
+  crowd = connections.size();
+  ::malloc_trim(0);
 }
 
 Task<Result<void>> Server::Impl::wait_for_earlier() {

@@ -421,7 +421,10 @@ IoStatus Stream::write_now(Outgoing& out) {
 }
 
 void Stream::send_plain(std::string_view text) noexcept {
-  if (is_open()) send(text);
+  if (!is_open()) return;
+  // Bytes left unread would make the kernel reset the connection, and the text might be lost.
+  read_plain(scratch_.input);
+  send(text);
 }
 
 void Stream::shutdown_write() noexcept {

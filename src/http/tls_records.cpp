@@ -204,7 +204,7 @@ TlsRecords::Opened TlsRecords::open_handshake(std::string_view content) {
 }
 
 void TlsRecords::seal(std::string_view bytes, std::string& out) {
-  if (own_.records >= kRecordsPerKey) renew_key(out);
+  if (owes_key_ || own_.records >= kRecordsPerKey) renew_key(out);
   while (!bytes.empty()) {
     seal_as(Type::data, bytes.substr(0, kPlain), out);
     bytes.remove_prefix(std::min(bytes.size(), kPlain));

@@ -270,12 +270,13 @@ TEST_CASE("records: keys wear out, and are renewed on request") {
   CHECK(open_one(asked.server, wire).got == Got::nothing);
   CHECK(asked.server.owes_key());
   wire.clear();
-  asked.server.renew_key(wire);
-  CHECK_FALSE(asked.server.owes_key());
-  CHECK(open_one(asked.client, wire).got == Got::nothing);
-  wire.clear();
   asked.server.seal("new", wire);
-  CHECK(open_one(asked.client, wire).bytes == "new");
+  CHECK_FALSE(asked.server.owes_key());
+  rest = wire;
+  const std::size_t answer = TlsRecords::length(wire);
+  REQUIRE(answer < wire.size());
+  CHECK(asked.client.open(rest.first(answer)).got == Got::nothing);
+  CHECK(asked.client.open(rest.subspan(answer)).bytes == "new");
 }
 
 TEST_CASE("OpenSSL as client: every suite, both ways, key updates, the end") {
