@@ -34,6 +34,22 @@ class InFlight {
   std::size_t& count_;
 };
 
+// Counts a stream while it lasts.
+class Counted {
+ public:
+  explicit Counted(metrics::Gauge* gauge) : gauge_(gauge) {
+    if (gauge_) gauge_->add(1);
+  }
+  Counted(const Counted&) = delete;
+  Counted& operator=(const Counted&) = delete;
+  ~Counted() {
+    if (gauge_) gauge_->add(-1);
+  }
+
+ private:
+  metrics::Gauge* gauge_;
+};
+
 }  // namespace
 
 Service::Service(Env env, registry::Registry& registry, ServiceAccountTokens* tokens,
@@ -156,47 +172,49 @@ Task<http::Response> Service::answer(Context* c) {
   co_return plain ? std::move(*plain) : status_response(plain.error());
 }
 
-Task<bool> Service::stream(Context* c, http::Exchange* exchange) {
-  const bool is_log = c->info.subresource == "log" && c->info.verb == "get" && c->resource &&
-                      c->resource->plural == "pods";
-  const bool is_watch = c->info.verb == "watch" && c->resource && c->info.subresource.empty();
-  if (!is_log && !is_watch) co_return false;
-  if (watchers_) watchers_->add(1);
-  Result<void> done;
-  try {
-    if (is_watch) {
-      done = co_await watch(c, exchange);
-    } else {
-      done = co_await pod_log(c, exchange);
-    }
-  } catch (...) {
-    if (watchers_) watchers_->add(-1);
-    throw;
-  }
-  if (watchers_) watchers_->add(-1);
-  if (!done && !exchange->answered()) {
-    http::Response response = status_response(done.error());
-    finish(*c, response);
-    exchange->respond(std::move(response));
-  }
-  co_return true;
+bool Service::is_streamed(const Context& c) const {
+  if (!c.resource) return false;
+  const bool is_log =
+      c.info.subresource == "log" && c.info.verb == "get" && c.resource->plural == "pods";
+  return is_log || (c.info.verb == "watch" && c.info.subresource.empty());
 }
 
+Task<void> Service::stream(std::unique_ptr<Context> c, http::Exchange* exchange) {
+  const Counted counted(watchers_);
+  Result<void> done;
+  if (c->info.verb == "watch") {
+    const auto session = co_await begin_watch(c.get(), exchange);
+    if (session) {
+      c.reset();
+      if (*session) co_await run_watch(session->get());
+      co_return;
+    }
+    done = session.error();
+  } else {
+    done = co_await pod_log(c.get(), exchange);
+  }
+  if (!done && !exchange->answered()) co_await refuse(std::move(c), exchange, done.error());
+}
+
+Task<void> Service::refuse(std::unique_ptr<Context> c, http::Exchange* exchange, Error why) {
+  http::Response refusal = status_response(why);
+  finish(*c, refusal);
+  exchange->respond(std::move(refusal));
+  co_return;
+}
+
+// No coroutine itself, nor is the request in the frame of one: a watch should hold neither.
 Task<void> Service::handle(http::Request request, http::Exchange& exchange) {
   const TimePoint begin = env_.clock->now();
-  Context c;
+  auto context = std::make_unique<Context>();
+  Context& c = *context;
   c.request = std::move(request);
   c.info = parse_request(c.request);
   const std::string_view given = c.request.headers.get("Audit-ID");
   c.audit_id = given.empty() ? env_.random->uuid() : std::string(given.substr(0, 64));
   Result<void> allowed = identify(c);
   if (allowed) allowed = authorize(c);
-  if (!allowed) {
-    http::Response refusal = status_response(allowed.error());
-    finish(c, refusal);
-    exchange.respond(std::move(refusal));
-    co_return;
-  }
+  if (!allowed) return refuse(std::move(context), &exchange, allowed.error());
   if (c.info.is_resource) {
     c.resource = api::find_resource(c.info.group, c.info.version, c.info.resource);
     // The path has to fit the scope: a namespace exactly where one belongs.
@@ -204,11 +222,16 @@ Task<void> Service::handle(http::Request request, http::Exchange& exchange) {
         c.resource &&
         (c.resource->namespaced ? c.info.ns.empty() && !c.info.name.empty() : !c.info.ns.empty());
     if (misplaced) c.resource = nullptr;
-    const bool streamed = co_await stream(&c, &exchange);
-    if (streamed) co_return;
+    if (is_streamed(c)) return stream(std::move(context), &exchange);
   }
+  return answer_plainly(std::move(context), &exchange, begin);
+}
+
+Task<void> Service::answer_plainly(std::unique_ptr<Context> context, http::Exchange* exchange,
+                                   TimePoint begin) {
+  Context& c = *context;
   if (is_own_path(c.info.path)) {
-    co_await own_path(&c, &exchange);
+    co_await own_path(&c, exchange);
     co_return;
   }
   http::Response response = co_await answer(&c);
@@ -222,7 +245,7 @@ Task<void> Service::handle(http::Request request, http::Exchange& exchange) {
                   {c.info.verb, std::to_string(response.status)})
         .add();
   }
-  exchange.respond(std::move(response));
+  exchange->respond(std::move(response));
 }
 
 }  // namespace skiff::apiserver

@@ -13,7 +13,7 @@
 
 namespace skiff::apiserver {
 
-// One request on its way. Lives in the frame of Service::handle().
+// One request on its way. Gone as soon as a watch has begun: that may last for days.
 struct Context {
   http::Request request;
   RequestInfo info;
@@ -22,6 +22,8 @@ struct Context {
   std::vector<std::string> warnings;
   std::string audit_id;
 };
+
+class WatchSession;  // watch_stream.cpp
 
 class Service {
  public:
@@ -35,7 +37,10 @@ class Service {
   Task<http::Response> answer(Context* c);
   Result<void> identify(Context& c);
   Result<void> authorize(const Context& c);
-  Task<bool> stream(Context* c, http::Exchange* exchange);
+  Task<void> answer_plainly(std::unique_ptr<Context> c, http::Exchange* exchange, TimePoint begin);
+  bool is_streamed(const Context& c) const;
+  Task<void> stream(std::unique_ptr<Context> c, http::Exchange* exchange);
+  Task<void> refuse(std::unique_ptr<Context> c, http::Exchange* exchange, Error why);
   void finish(Context& c, http::Response& response);
   Attributes attributes_of(const Context& c) const;
   Result<UserPtr> impersonate(const Context& c, const UserPtr& real);
@@ -64,7 +69,9 @@ class Service {
   Result<api::Value> rules_review(const Context& c, api::Value doc);
 
   // watch_stream.cpp
-  Task<Result<void>> watch(Context* c, http::Exchange* exchange);
+  // The head is sent, run_watch() is to follow; null: that was all.
+  Task<Result<std::shared_ptr<WatchSession>>> begin_watch(Context* c, http::Exchange* exchange);
+  static Task<void> run_watch(WatchSession* session);
   // own_paths.cpp, own_state.cpp
   Task<void> own_path(Context* c, http::Exchange* exchange);
   Task<Result<http::Response>> history(Context* c);

@@ -32,14 +32,16 @@ Result<bool> parse_flag(std::string_view text, std::string_view name) {
                                       "\": invalid syntax (" + std::string(name) + ")"};
 }
 
+}  // namespace
+
 // One watch on its way to one client: a pump for events and a keeper for bookmarks and the end.
-class Session {
+class WatchSession {
  public:
-  Session(Env env, http::Exchange& exchange, registry::Watcher& watcher, Presentation presentation,
-          Duration bookmark_interval, TimePoint end)
-      : env_(env),
+  WatchSession(const Env& env, http::Exchange& exchange, std::unique_ptr<registry::Watcher> watcher,
+               const Presentation& presentation, Duration bookmark_interval, TimePoint end)
+      : clock_(*env.clock),
         exchange_(exchange),
-        watcher_(watcher),
+        watcher_(std::move(watcher)),
         presentation_(presentation),
         bookmark_interval_(bookmark_interval),
         end_(end),
@@ -77,14 +79,14 @@ class Session {
 
   Task<void> pump() {
     while (true) {
-      Result<std::vector<WatchEvent>> events = co_await watcher_.next();
+      Result<std::vector<WatchEvent>> events = co_await watcher_->next();
       http::Buffers part;
       if (!events) {
         part.emplace_back(R"({"type":"ERROR","object":)" + status_json(events.error()) + "}\n");
         co_await write(std::move(part));
         co_return;
       }
-      presentation_.now = env_.clock->wall();
+      presentation_.now = clock_.wall();
       part.reserve(events->size() * 3);
       for (const WatchEvent& e : *events) append(part, e);
       const bool sent = co_await write(std::move(part));
@@ -94,12 +96,12 @@ class Session {
 
   Task<void> keep() {
     while (true) {
-      const TimePoint next = std::min(end_, env_.clock->now() + bookmark_interval_);
-      co_await env_.clock->sleep_until(next);
-      const bool over = env_.clock->now() >= end_;
+      const TimePoint next = std::min(end_, clock_.now() + bookmark_interval_);
+      co_await clock_.sleep_until(next);
+      const bool over = clock_.now() >= end_;
       // While events flow nobody needs a bookmark.
       if (!writing_) {
-        if (const registry::ItemPtr mark = watcher_.bookmark()) {
+        if (const registry::ItemPtr mark = watcher_->bookmark()) {
           http::Buffers part;
           append(part, {WatchEvent::Type::bookmark, mark});
           const bool sent = co_await write(std::move(part));
@@ -112,9 +114,9 @@ class Session {
     }
   }
 
-  Env env_;
+  Clock& clock_;
   http::Exchange& exchange_;
-  registry::Watcher& watcher_;
+  std::unique_ptr<registry::Watcher> watcher_;
   Presentation presentation_;
   Duration bookmark_interval_;
   TimePoint end_;
@@ -122,6 +124,8 @@ class Session {
   bool writing_ = false;
   bool first_ = true;
 };
+
+namespace {
 
 struct Wanted {
   registry::WatchOptions options;
@@ -165,7 +169,8 @@ Result<Wanted> parse_options(const Context& c, Duration usual, Random& random) {
 
 }  // namespace
 
-Task<Result<void>> Service::watch(Context* c, http::Exchange* exchange) {
+Task<Result<std::shared_ptr<WatchSession>>> Service::begin_watch(Context* c,
+                                                                 http::Exchange* exchange) {
   if (!c->resource->allows(api::kWatch)) {
     co_return Error{Code::method_not_allowed,
                     "the server does not allow this method on the requested resource"};
@@ -188,12 +193,14 @@ Task<Result<void>> Service::watch(Context* c, http::Exchange* exchange) {
   if (!watcher) {
     // Told in the stream, where clients look for it.
     head.body.emplace_back(R"({"type":"ERROR","object":)" + status_json(watcher.error()) + "}\n");
-    co_return co_await exchange->start(std::move(head));
+    SKIFF_CO_CHECK(co_await exchange->start(std::move(head)));
+    co_return std::shared_ptr<WatchSession>();
   }
   SKIFF_CO_CHECK(co_await exchange->start(std::move(head)));
-  Session session(env_, *exchange, **watcher, p, options_.bookmark_interval, end);
-  co_await session.run();
-  co_return Result<void>();
+  co_return std::make_shared<WatchSession>(env_, *exchange, std::move(*watcher), p,
+                                           options_.bookmark_interval, end);
 }
+
+Task<void> Service::run_watch(WatchSession* session) { return session->run(); }
 
 }  // namespace skiff::apiserver

@@ -16,6 +16,11 @@ http::Response not_yet() {
   return response;
 }
 
+Task<void> refuse(http::Exchange* exchange) {
+  exchange->respond(not_yet());
+  co_return;
+}
+
 }  // namespace
 
 void Front::mount(std::string prefix, http::Handler* handler) {
@@ -26,15 +31,14 @@ void Front::mount(std::string prefix, http::Handler* handler) {
   });
 }
 
+// No coroutine itself: its frame would stand for as long as a watch lasts.
 Task<void> Front::handle(http::Request request, http::Exchange& exchange) {
   for (const Mount& m : mounts_) {
     if (!request.path.starts_with(m.prefix)) continue;
     if (m.handler == nullptr) break;
-    http::Handler* handler = m.handler;
-    co_await handler->handle(std::move(request), exchange);
-    co_return;
+    return m.handler->handle(std::move(request), exchange);
   }
-  exchange.respond(not_yet());
+  return refuse(&exchange);
 }
 
 }  // namespace skiff::app
