@@ -119,6 +119,17 @@ static void copy_message(const struct raft_message* m, struct skiff_message* out
   }
 }
 
+/* The core lets the only voter lead without an election, and so in the term it has. It may have led
+ * in that term before it was started again, and standbys may have entries of then that its own disk
+ * never had: it would write others of the same term and index, and nobody could tell them apart.
+ * Each leadership has a term of its own. */
+static void lead_anew(skiff_engine* e, struct raft_update* update, struct skiff_update* out) {
+  ++e->raft.current_term;
+  e->raft.voted_for = e->raft.id;
+  out->hard_state = true;
+  update->flags &= ~(unsigned)RAFT_UPDATE_MESSAGES; /* of the old term; heartbeats follow */
+}
+
 static int step(skiff_engine* e, uint64_t now, struct raft_event* event, struct skiff_update* out) {
   struct raft_update update;
   memset(&update, 0, sizeof update);
@@ -126,6 +137,7 @@ static int step(skiff_engine* e, uint64_t now, struct raft_event* event, struct 
   if (now > e->now) e->now = now;
   event->time = e->now;
   event->capacity = UINT16_MAX;
+  const bool followed = e->raft.state != RAFT_CANDIDATE && e->raft.state != RAFT_LEADER;
   int rv = raft_step(&e->raft, event, &update);
   /* A failed step may have changed the term, and what it wants persisted must be all the same. */
   out->hard_state = (update.flags & (RAFT_UPDATE_CURRENT_TERM)) != 0 ||
@@ -133,6 +145,7 @@ static int step(skiff_engine* e, uint64_t now, struct raft_event* event, struct 
   out->state = (update.flags & (RAFT_UPDATE_STATE)) != 0;
   out->commit = (update.flags & (RAFT_UPDATE_COMMIT_INDEX)) != 0;
   if (rv != 0) return rv;
+  if (followed && e->raft.state == RAFT_LEADER) lead_anew(e, &update, out);
   if ((update.flags & (RAFT_UPDATE_ENTRIES)) != 0) {
     out->first = update.entries.index;
     out->n_entries = update.entries.n;
@@ -310,6 +323,26 @@ static int fill(skiff_engine* e, const struct skiff_message* m, struct raft_mess
   }
 }
 
+static struct raft_server* own_place(skiff_engine* e) {
+  struct raft_configuration* c = &e->raft.configuration;
+  for (unsigned i = 0; i < c->n; ++i) {
+    if (c->servers[i].id == e->raft.id) return &c->servers[i];
+  }
+  return NULL;
+}
+
+/* Whose votes count the candidate knows (dissertation, 4.1: votes are granted without looking into
+ * one's own list of servers). A standby may have been promoted by an entry that it has not received
+ * yet, and its vote may be the one that is missing; the core would refuse it. */
+static int vote(skiff_engine* e, uint64_t now, struct raft_event* event, struct skiff_update* out) {
+  struct raft_server* own = own_place(e);
+  const int role = own == NULL ? RAFT_VOTER : own->role;
+  if (role != RAFT_VOTER) own->role = RAFT_VOTER;
+  const int rv = step(e, now, event, out);
+  if (role != RAFT_VOTER) own->role = role; /* a vote does not change the list */
+  return rv;
+}
+
 int skiff_engine_receive(skiff_engine* e, uint64_t now, const struct skiff_message* message,
                          struct skiff_update* out) {
   memset(out, 0, sizeof *out);
@@ -323,7 +356,7 @@ int skiff_engine_receive(skiff_engine* e, uint64_t now, const struct skiff_messa
   if (rv != 0) return rv;
   event.type = RAFT_RECEIVE;
   event.receive.message = &m;
-  return step(e, now, &event, out);
+  return message->type == SKIFF_VOTE ? vote(e, now, &event, out) : step(e, now, &event, out);
 }
 
 int skiff_engine_persisted(skiff_engine* e, uint64_t now, uint64_t index,
@@ -393,7 +426,16 @@ int skiff_engine_timeout(skiff_engine* e, uint64_t now, struct skiff_update* out
   memset(&event, 0, sizeof event);
   release_scratch(e);
   event.type = RAFT_TIMEOUT;
-  return step(e, now, &event, out);
+  const uint64_t heard = e->raft.election_timer_start;
+  const int rv = step(e, now, &event, out);
+  /* A standby that hears nothing calls no election: its timer begins again. But neither is there a
+   * leader any more, for the sake of whom it would refuse its vote. */
+  const struct raft_server* own = own_place(e);
+  if (rv == 0 && e->raft.state == RAFT_FOLLOWER && own != NULL && own->role != RAFT_VOTER &&
+      e->raft.election_timer_start != heard) {
+    e->raft.follower_state.current_leader.id = 0;
+  }
+  return rv;
 }
 
 int skiff_engine_submit(skiff_engine* e, uint64_t now, const struct skiff_entry* entry,

@@ -328,7 +328,7 @@ Decider RaftLogImpl::decider() const {
   }
   const Id leader = skiff_engine_leader(engine_.get());
   if (leader == 0 || leader == options_.id || !leader_contact_) return Decider::nobody;
-  // Standbys keep a dead leader for ever.
+  // Who is in no list keeps a dead leader for ever.
   const bool recent = env_.clock->now() - *leader_contact_ < 2 * options_.election_timeout;
   return recent ? Decider::elsewhere : Decider::nobody;
 }
