@@ -340,6 +340,13 @@ static int vote(skiff_engine* e, uint64_t now, struct raft_event* event, struct 
   if (role != RAFT_VOTER) own->role = RAFT_VOTER;
   const int rv = step(e, now, event, out);
   if (role != RAFT_VOTER) own->role = role; /* a vote does not change the list */
+  /* The core answers a pre-vote with the term it was asked for, a refusal, too. Whoever asks for
+   * one that is over would go on doing so: it must hear of the newer one. */
+  for (uint32_t i = 0; i < out->n_messages; ++i) {
+    struct skiff_message* answer = &out->messages[i];
+    if (answer->type != SKIFF_VOTE_RESULT || !answer->pre_vote || answer->granted) continue;
+    if (answer->term < e->raft.current_term) answer->term = e->raft.current_term;
+  }
   return rv;
 }
 

@@ -179,9 +179,22 @@ std::vector<Record> RaftLogImpl::take_for_inner() {
   return out;
 }
 
+// In a task that nobody cancels: what was taken for the inner log and did not get there would be
+// missing from it for good, and who asks for history may give up at any time.
 Task<Result<void>> RaftLogImpl::flush_inner() {
+  if (for_inner_.empty() && !inner_busy_) co_return Result<void>();
+  const auto waiter = std::make_shared<Waiter>(env_.executor);
+  inner_tasks_.spawn("raft inner log", write_inner(waiter));
+  while (!waiter->done) co_await waiter->changed.wait();
+  co_return waiter->outcome;
+}
+
+Task<void> RaftLogImpl::write_inner(WaiterPtr waiter) {
   const auto lock = co_await InnerLock::take(*this);
-  if (for_inner_.empty()) co_return Result<void>();
+  if (for_inner_.empty() || (closed_ && installing_)) {
+    waiter->finish({});
+    co_return;
+  }
   const std::vector<Record> keep = for_inner_;
   const std::size_t keep_bytes = for_inner_bytes_;
   auto records = std::make_shared<const std::vector<Record>>(take_for_inner());
@@ -196,11 +209,11 @@ Task<Result<void>> RaftLogImpl::flush_inner() {
                 {{"error", outcome.error()}});
     }
     inner_trouble_ = outcome.error().message;
-    co_return outcome.error();
+  } else {
+    inner_trouble_.clear();
+    apply_signal_.notify_all();
   }
-  inner_trouble_.clear();
-  apply_signal_.notify_all();
-  co_return Result<void>();
+  waiter->finish(outcome);
 }
 
 // Once the inner log has them on disk, entries are only of use to servers that are behind.

@@ -16,7 +16,6 @@ namespace {
 // Below this the core could not tell a snapshot from an entry: a server that has nothing is offered
 // entry 1 first, and must then find that there is none.
 constexpr Index kFirstSnapshot = 2;
-constexpr Duration kHandOver = std::chrono::seconds(2);
 
 bool has_nothing(const Entries::Loaded& loaded) {
   return loaded.state.term == 0 && loaded.snapshot.index == 0 && loaded.entries.empty();
@@ -38,6 +37,7 @@ RaftLogImpl::RaftLogImpl(Env env, RaftOptions options)
       inner_signal_(env.executor),
       change_signal_(env.executor),
       status_signal_(env.executor),
+      inner_tasks_(env.executor),
       tasks_(env.executor) {}
 
 RaftLogImpl::~RaftLogImpl() {
@@ -367,8 +367,7 @@ Task<Result<void>> RaftLogImpl::replace(Recovered, std::vector<Record>) {
 
 Task<Result<void>> RaftLogImpl::close() {
   if (started_ && leading() && voters() > 1 && disk_trouble_.empty()) {
-    auto outcome =
-        co_await with_timeout(*env_.clock, kHandOver, "handing over the leadership", hand_over(0));
+    const auto outcome = co_await hand_over(0);
     if (!outcome)
       log::warn("raft", "the leadership was not handed over", {{"error", outcome.error()}});
   }
@@ -386,9 +385,11 @@ Task<Result<void>> RaftLogImpl::close() {
   closed_ = true;
   tasks_.cancel();
   co_await tasks_.join();
+  co_await inner_tasks_.join();
   inner_busy_ = false;
   Result<void> outcome;
   if (started_ && !installing_) outcome = co_await flush_inner();
+  co_await inner_tasks_.join();  // it may have told us before its own end
   const auto inner = co_await inner_->close();
   const auto entries = co_await options_.entries->close();
   if (outcome) outcome = inner;

@@ -164,6 +164,7 @@ class RaftLogImpl final : public RaftLog {
   Task<Result<void>> apply_records(Index index, Stored stored);
   void queue_for_inner(const std::vector<store::Record>& records);
   Task<Result<void>> flush_inner();
+  Task<void> write_inner(WaiterPtr waiter);
   bool inner_due() const;
   void start_flush();
   Task<void> flush_when_due();
@@ -294,6 +295,7 @@ class RaftLogImpl final : public RaftLog {
   Signal inner_signal_;
   Signal change_signal_;  // anything of the core may have changed
   Signal status_signal_;
+  TaskGroup inner_tasks_;  // never cancelled: they end when the inner log has answered
   TaskGroup tasks_;
 };
 

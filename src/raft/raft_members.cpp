@@ -8,6 +8,8 @@ using store::Decider;
 
 namespace {
 
+constexpr Duration kHandOver = std::chrono::seconds(2);
+
 Server* find_in(Servers& servers, Id id) {
   const auto it =
       std::find_if(servers.begin(), servers.end(), [&](const Server& s) { return s.id == id; });
@@ -242,17 +244,24 @@ Task<Result<void>> RaftLogImpl::hand_over(Id to) {
   if (rv != 0) co_return Error{Code::invalid, "there is no such voter to hand the leadership to"};
   absorb(update, {}, 0);
   settle();
-  for (;;) {
-    const Id leader = skiff_engine_leader(engine_.get());
-    if (!leading() && leader != 0 && skiff_engine_term(engine_.get()) > term) {
-      co_return Result<void>();
+  auto wait = [](RaftLogImpl* log, Term before) -> Task<Result<void>> {
+    for (;;) {
+      skiff_engine* e = log->engine_.get();
+      const Id leader = skiff_engine_leader(e);
+      if (!log->leading() && leader != 0 && skiff_engine_term(e) > before) {
+        co_return Result<void>();
+      }
+      if (log->leading() && skiff_engine_transferee(e) == 0) {
+        co_return Error{Code::unavailable, "the other server did not take the leadership over"};
+      }
+      if (log->closed_) co_return Error{Code::unavailable, "the server is stopping"};
+      co_await log->change_signal_.wait();
     }
-    if (leading() && skiff_engine_transferee(engine_.get()) == 0) {
-      co_return Error{Code::unavailable, "the other server did not take the leadership over"};
-    }
-    if (closed_) co_return Error{Code::unavailable, "the server is stopping"};
-    co_await change_signal_.wait();
-  }
+  };
+  // Who was to take over may have ended since, and a majority with it: then nobody ever leads.
+  auto waiting = wait(this, term);
+  co_return co_await with_timeout(*env_.clock, kHandOver, "handing over the leadership",
+                                  std::move(waiting));
 }
 
 Task<Result<void>> RaftLogImpl::reset_to_lone_survivor() {

@@ -191,9 +191,10 @@ Task<void> RaftLogImpl::answer_read(FrameHeader header, std::uint64_t request) {
   answer(FrameType::revision, header.from, request, verdicts);
 }
 
-// --- Read index (dissertation, 6.4). The leader notes what it has applied and asks the voters
+// --- Read index (dissertation, 6.4). The leader notes what is committed and asks the voters
 // whether they know of a later term. A majority that does not means that no other leader had been
-// elected by then; so nothing acknowledged before the question is missing from what was noted.
+// elected by then; so nothing acknowledged or shown before the question is missing from what was
+// noted. The answer waits until that is applied.
 
 Task<Result<Revision>> RaftLogImpl::barrier() {
   if (decider() == Decider::here) co_return co_await confirm_leadership();
@@ -209,24 +210,32 @@ Task<Result<Revision>> RaftLogImpl::barrier() {
 
 Task<Result<Revision>> RaftLogImpl::confirm_leadership() {
   if (decider() != Decider::here) co_return not_here();
-  const Revision noted = applied_revision_;
-  if (voters() == 1) co_return noted;
-  if (confirmations_.size() >= options_.max_requests) {
-    co_return Error{Code::too_many_requests, "too many reads wait for a majority"};
+  // What is committed others may show already; here an append of several entries is shown as one.
+  const Index committed = skiff_engine_commit(engine_.get());
+  WaiterPtr waiter;
+  if (voters() > 1) {
+    if (confirmations_.size() >= options_.max_requests) {
+      co_return Error{Code::too_many_requests, "too many reads wait for a majority"};
+    }
+    Confirmation c;
+    c.round = round_ + 1;  // a round that is open was asked before this
+    c.waiter = std::make_shared<Waiter>(env_.executor);
+    waiter = c.waiter;
+    confirmations_.push_back(std::move(c));
+    if (!round_open_) next_round();
+  } else if (applied_ >= committed) {
+    co_return applied_revision_;
   }
-  Confirmation c;
-  c.round = round_ + 1;  // a round that is open was asked before this
-  c.waiter = std::make_shared<Waiter>(env_.executor);
-  const WaiterPtr waiter = c.waiter;
-  confirmations_.push_back(std::move(c));
-  if (!round_open_) next_round();
-  auto wait = [](WaiterPtr w) -> Task<Result<void>> {
-    while (!w->done) co_await w->changed.wait();
-    co_return w->outcome;
+  auto wait = [](RaftLogImpl* log, WaiterPtr w, Index until) -> Task<Result<void>> {
+    while (w && !w->done) co_await w->changed.wait();
+    if (w && !w->outcome) co_return w->outcome;
+    while (log->applied_ < until) co_await log->change_signal_.wait();
+    co_return Result<void>();
   };
-  const auto outcome =
-      co_await with_timeout(*env_.clock, options_.request_timeout, "a majority", wait(waiter));
-  if (outcome) co_return noted;
+  auto waiting = wait(this, waiter, committed);
+  const auto outcome = co_await with_timeout(*env_.clock, options_.request_timeout, "a majority",
+                                             std::move(waiting));
+  if (outcome) co_return applied_revision_;
   co_return Error{Code::unavailable, "a majority of the servers does not answer"};
 }
 

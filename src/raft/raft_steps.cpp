@@ -263,6 +263,8 @@ Task<void> RaftLogImpl::write_loop() {
       }
       disk_trouble_ = outcome.error().message;
       fail_groups(0, {Code::unavailable, disk_trouble_});
+      // They stay in the log and may yet be made: nothing is decided before that is known.
+      if (leading()) term_first_ = last_index();
       if (leading() && voters() > 1) {
         skiff_update update;
         if (skiff_engine_transfer(engine_.get(), now_ms(), 0, &update) == 0) absorb(update, {}, 0);

@@ -80,6 +80,7 @@ struct Disk {
   store::Recovered floor;       // what a snapshot said
   std::size_t synced = 0;       // of `records`
   bool full = false;
+  Clock* slow = nullptr;  // by it, an append of the inner log takes a second
   int writes = 0;
 };
 
@@ -118,6 +119,7 @@ class FakeInner final : public store::Log {
     co_return out;
   }
   Task<Result<void>> append(Records records) override {
+    if (disk_->slow != nullptr) co_await disk_->slow->sleep_for(1s);
     for (const Record& r : *records) {
       REQUIRE((disk_->records.empty() || r.item->modified > disk_->records.back().item->modified));
       REQUIRE_FALSE(r.is_volatile);

@@ -270,6 +270,97 @@ TEST_CASE("a full disk: another leads; alone, writes go on when there is room", 
   }
 }
 
+TEST_CASE("what a full disk had refused comes before anything new", "[raft]") {
+  Cluster c;
+  c.make(1);
+  Node& one = c.nodes[1];
+  REQUIRE(c.put(1, "before", "1").has_value());
+  one.disk->full = true;
+  TaskGroup group(c.loop.io.get_executor());
+  auto write = [](FakeUser* user, std::string key) -> Task<void> {
+    std::vector<Op> ops(1);
+    ops[0].key = std::move(key);
+    (void)co_await user->decide(std::move(ops));
+  };
+  // The second is not in the write that fails: it reaches the disk after that one has been
+  // repeated.
+  group.spawn("first", write(one.user.get(), "first"));
+  c.loop.run();
+  group.spawn("second", write(one.user.get(), "second"));
+  c.loop.run(10ms);
+  CHECK(group.size() == 0);
+  CHECK(one.log->decider() == store::Decider::nobody);
+  one.disk->full = false;
+  REQUIRE(c.wait_leader() == 1);
+  CHECK(one.user->values.count("first") == 1);
+  CHECK(one.user->values.count("second") == 1);
+}
+
+TEST_CASE("a leader that gives up to nobody does not wait for ever", "[raft]") {
+  Cluster c;
+  c.make(3);
+  RaftLog& log = *c.nodes[1].log;
+  std::optional<Result<void>> outcome;
+  TaskGroup group(c.loop.io.get_executor());
+  auto hand = [](RaftLog* from, std::optional<Result<void>>* out) -> Task<void> {
+    out->emplace(co_await from->transfer_leadership(0));
+  };
+  group.spawn("hand over", hand(&log, &outcome));
+  for (int ms = 0; ms < 100 && log.status().state == "leader"; ++ms) c.loop.run(1ms);
+  // It has voted for its successor, and never hears of it again.
+  REQUIRE(log.status().state == "follower");
+  REQUIRE_FALSE(outcome.has_value());
+  c.wires.isolate(1, c.ids());
+  c.loop.run(3s);
+  REQUIRE(outcome.has_value());
+  CHECK_FALSE(outcome->has_value());
+}
+
+TEST_CASE("who has the most is elected though its term is long over", "[raft]") {
+  Cluster c;
+  c.make(2);
+  c.wires.cut.insert({1, 2});
+  TaskGroup group(c.loop.io.get_executor());
+  auto write = [](FakeUser* user) -> Task<void> {
+    std::vector<Op> ops(1);
+    ops[0].key = "a";
+    (void)co_await user->decide(std::move(ops));
+  };
+  group.spawn("write", write(c.nodes[1].user.get()));
+  c.loop.run(10ms);
+  c.crash(1);
+  c.crash(2);
+  c.wires.cut.clear();
+  // Elections that it took no part in.
+  c.nodes[2].disk->entries.state.term += 10;
+  REQUIRE(c.start(1, Start::join).has_value());
+  REQUIRE(c.start(2, Start::join).has_value());
+  CHECK(c.wait_leader() == 1);
+}
+
+TEST_CASE("a reader of history that gives up costs the inner log nothing", "[raft]") {
+  Cluster c;
+  c.make(1);
+  Node& one = c.nodes[1];
+  REQUIRE(c.put(1, "a", "1").has_value());
+  one.disk->slow = &c.loop.clock;
+  TaskGroup group(c.loop.io.get_executor());
+  auto read = [](RaftLog* log) -> Task<void> {
+    store::Range all;
+    (void)co_await log->history(std::move(all), 0, 1, 0);
+  };
+  group.spawn("reader", read(one.log.get()));
+  c.loop.run(10ms);
+  group.cancel();
+  c.loop.run(2s);
+  REQUIRE(group.size() == 0);
+  one.disk->slow = nullptr;
+  REQUIRE(c.put(1, "b", "1").has_value());
+  REQUIRE(c.wait(one.log->sync()).has_value());
+  REQUIRE(one.disk->records.size() == 2);
+  CHECK(one.disk->records[0].item->key == "a");
+}
+
 TEST_CASE("garbage and strangers change nothing", "[raft]") {
   Cluster c;
   c.make(3);
