@@ -184,9 +184,11 @@ Task<void> Run::observe() {
 }
 
 bool Run::recovered() {
-  Revision at = 0;
   for (const auto& node : nodes_) {
     if (!node->running()) node->start(raft::Start::join);  // it was on its way down
+  }
+  Revision at = 0;
+  for (const auto& node : nodes_) {
     if (!node->serving()) return false;
     if (at == 0) at = node->store()->revision();
     if (node->store()->revision() != at) return false;
