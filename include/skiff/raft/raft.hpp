@@ -208,7 +208,8 @@ class RaftLog : public store::Log {
   virtual Task<Result<void>> promote(Id id) = 0;
   // The leader hands over first when it is itself removed. invalid: the last voter.
   virtual Task<Result<void>> remove(Id id) = 0;
-  // To that voter, or to the most advanced one (0). Resolves when there is another leader.
+  // To that voter, or to the most advanced one (0). Resolves when there is another leader;
+  // unavailable: it did not take over, or none was heard of within two seconds.
   virtual Task<Result<void>> transfer_leadership(Id to) = 0;
   // Start::reset at run time: no quorum is in sight and the others will not come back. Everything
   // this server has becomes committed. conflict while there is a leader.

@@ -260,6 +260,7 @@ struct Cluster {
   std::size_t keep_bytes = 8U << 20U;
   std::size_t apply_bytes = 1U << 20U;
   std::size_t chunk_bytes = 512U << 10U;
+  std::size_t entry_bytes = 1U << 20U;
   bool power_cuts = false;
 
   ~Cluster() {
@@ -300,6 +301,7 @@ struct Cluster {
     options.keep_bytes = keep_bytes;
     options.apply_bytes = apply_bytes;
     options.snapshot_chunk_bytes = chunk_bytes;
+    options.max_entry_bytes = entry_bytes;
     auto made = make_raft_log(loop.env, std::move(options));
     REQUIRE(made.has_value());
     node.log = std::move(*made);

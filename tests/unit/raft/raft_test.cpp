@@ -361,6 +361,40 @@ TEST_CASE("a reader of history that gives up costs the inner log nothing", "[raf
   CHECK(one.disk->records[0].item->key == "a");
 }
 
+TEST_CASE("a read shows at least what another server shows already", "[raft]") {
+  Cluster c;
+  c.entry_bytes = 64;
+  c.make(3);
+  TaskGroup group(c.loop.io.get_executor());
+  auto write = [](FakeUser* user) -> Task<void> {
+    std::vector<Op> ops(2);
+    ops[0].key = "a";
+    ops[1].key = "b";
+    (void)co_await user->decide(std::move(ops));
+  };
+  // Two entries: the others write the first, and have no room for the second.
+  group.spawn("write", write(c.nodes[1].user.get()));
+  c.loop.run(1ms);
+  c.loop.run(1ms);
+  c.nodes[2].disk->full = c.nodes[3].disk->full = true;
+  c.loop.run(300ms);
+  REQUIRE(c.nodes[2].user->values.count("a") == 1);
+  REQUIRE(c.nodes[2].user->values.count("b") == 0);
+  REQUIRE(c.nodes[1].user->values.count("a") == 0);
+  std::optional<Result<Revision>> read;
+  auto ask = [](RaftLog* log, std::optional<Result<Revision>>* out) -> Task<void> {
+    out->emplace(co_await log->barrier());
+  };
+  group.spawn("read", ask(c.nodes[1].log.get(), &read));
+  c.loop.run(100ms);
+  CHECK_FALSE(read.has_value());
+  c.nodes[2].disk->full = c.nodes[3].disk->full = false;
+  c.loop.run(2s);
+  REQUIRE(read.has_value());
+  REQUIRE(read->has_value());
+  CHECK(**read >= c.nodes[2].user->revision);
+}
+
 TEST_CASE("garbage and strangers change nothing", "[raft]") {
   Cluster c;
   c.make(3);
