@@ -32,6 +32,15 @@ void check_node(const Subject& s) {
   std::size_t index = 0;
   for (const Value& cidr : spec["podCIDRs"].items())
     check_text(s.errors, at("spec.podCIDRs", index++), cidr, cidr_errors);
+  if (index > 1) {
+    const auto six = [](const Value& cidr) {
+      return cidr.as_string().find(':') != std::string::npos;
+    };
+    const auto cidrs = spec["podCIDRs"].items();
+    if (index > 2 || six(cidrs[0]) == six(cidrs[1]))
+      s.errors.invalid("spec.podCIDRs", spec["podCIDRs"],
+                       "may specify no more than one CIDR for each IP family");
+  }
   if (!s.old) return;
   const Value& before = s.before()["spec"];
   if (!before["podCIDRs"].empty() && spec["podCIDRs"] != before["podCIDRs"])

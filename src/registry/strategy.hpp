@@ -74,6 +74,8 @@ std::vector<std::string> allocations(const Value& service);
 namespace kinds {
 Result<void> namespace_create(Call& call, Value& doc);
 Result<void> namespace_update(Call& call, Value& doc, const Value& old);
+Result<void> node_create(Call& call, Value& doc);
+Result<void> node_update(Call& call, Value& doc, const Value& old);
 Result<void> namespace_remove(Call& call, const Value& doc);
 Result<void> secret_create(Call& call, Value& doc);
 Result<void> secret_update(Call& call, Value& doc, const Value& old);

@@ -39,6 +39,17 @@ void merge_string_data(Value& doc) {
   }
 }
 
+// podCIDR and podCIDRs[0] say the same; where they differ, the older field is believed.
+void settle_pod_ranges(Value& doc) {
+  if (!doc["spec"].has("podCIDR") && !doc["spec"].has("podCIDRs")) return;
+  constexpr std::size_t kFirst = 0;
+  Value& spec = doc.member("spec");
+  const std::string one = spec["podCIDR"].as_string();
+  const std::string first = spec["podCIDRs"][kFirst].as_string();
+  if (!one.empty() && one != first) spec.set("podCIDRs", Value::array({Value(one)}));
+  if (one.empty() && !first.empty()) spec.set("podCIDR", first);
+}
+
 }  // namespace
 
 Result<void> namespace_create(Call&, Value& doc) {
@@ -70,6 +81,16 @@ Result<void> namespace_remove(Call& call, const Value& doc) {
       return errors::forbidden(call.resource, name, "this namespace may not be deleted");
     }
   }
+  return {};
+}
+
+Result<void> node_create(Call&, Value& doc) {
+  settle_pod_ranges(doc);
+  return {};
+}
+
+Result<void> node_update(Call&, Value& doc, const Value&) {
+  settle_pod_ranges(doc);
   return {};
 }
 

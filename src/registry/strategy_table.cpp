@@ -62,6 +62,8 @@ void add_core(std::vector<Strategy>& rows) {
 
   Strategy node = row("", "nodes");
   node.keeps_status = true;
+  node.on_create = kinds::node_create;
+  node.on_update = kinds::node_update;
   rows.push_back(node);
 
   Strategy secret = row("", "secrets");

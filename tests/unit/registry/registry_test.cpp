@@ -281,6 +281,28 @@ TEST_CASE("bindings in one batch") {
   CHECK(f.run(f.client->list(kPods, options)).value().items.size() == 20);
 }
 
+TEST_CASE("a node's podCIDR and podCIDRs say the same, and stay") {
+  Fixture f;
+  const client::Ref nodes = client::resources::kNodes;
+  const auto ranges = [](const ObjectPtr& node) { return api::to_json((*node)["spec"]); };
+  const std::string both = R"({"podCIDR":"10.42.1.0/24","podCIDRs":["10.42.1.0/24"]})";
+  auto made =
+      f.create(nodes, R"({"metadata":{"name":"a"},"spec":{"podCIDR":"10.42.1.0/24"}})").value();
+  CHECK(ranges(made) == both);
+  made = f.create(nodes, R"({"metadata":{"name":"b"}})").value();
+  CHECK_FALSE((*made)["spec"].has("podCIDR"));
+  CHECK_FALSE((*made)["spec"].has("podCIDRs"));
+  const auto patch = [&](const char* text) {
+    client::WriteOptions options;
+    return f.run(f.client->patch(nodes.at("", "b"), api::PatchType::merge, parse(text), options));
+  };
+  made = patch(R"({"spec":{"podCIDRs":["10.42.1.0/24"]}})").value();
+  CHECK(api::parse_json(both).value() == (*made)["spec"]);
+  CHECK(patch(R"({"spec":{"podCIDR":"10.42.2.0/24"}})").error().code == Code::invalid);
+  CHECK(patch(R"({"spec":{"podCIDR":null,"podCIDRs":null}})").error().code == Code::invalid);
+  CHECK(patch(R"({"spec":{"unschedulable":true}})").has_value());
+}
+
 TEST_CASE("pods wait a moment for their namespace's default account") {
   Fixture f;
   TaskGroup group(f.io.get_executor());
