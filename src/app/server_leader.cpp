@@ -19,6 +19,7 @@ Leader::Leader(Env env, registry::Registry& registry, const ServerOptions& optio
                std::string ca_pem, etcd::Election* election)
     : env_(env),
       registry_(registry),
+      cluster_cidr_(options.cluster_cidr),
       run_controllers_(!options.disabled("controllers")),
       run_scheduler_(!options.disabled("scheduler")),
       fork_(options.fork),
@@ -61,6 +62,7 @@ void Leader::start_parts() {
   if (run_controllers_) {
     controllers::Options o;
     o.ca_pem = ca_pem_;
+    o.cluster_cidr = cluster_cidr_;
     // A copy's nodes answer to nobody; that must not cost it its pods.
     if (fork_) o.disabled = {"nodelifecycle", "taint-eviction"};
     parts_->controllers = std::make_unique<controllers::Controllers>(

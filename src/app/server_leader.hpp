@@ -37,6 +37,7 @@ class Leader {
 
   Env env_;
   registry::Registry& registry_;
+  std::string cluster_cidr_;
   bool run_controllers_;
   bool run_scheduler_;
   bool fork_;

@@ -70,6 +70,7 @@ std::unique_ptr<Controller> make_endpoints(Context context, const Options& optio
 std::unique_ptr<Controller> make_endpoint_slice(Context context, const Options& options);
 std::unique_ptr<Controller> make_endpoint_slice_mirroring(Context context, const Options& options);
 std::unique_ptr<Controller> make_garbage_collector(Context context, const Options& options);
+std::unique_ptr<Controller> make_node_ipam(Context context, const Options& options);
 std::unique_ptr<Controller> make_node_lifecycle(Context context, const Options& options);
 std::unique_ptr<Controller> make_taint_eviction(Context context, const Options& options);
 std::unique_ptr<Controller> make_disruption(Context context, const Options& options);

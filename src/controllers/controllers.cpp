@@ -21,6 +21,7 @@ constexpr Known kControllers[] = {
     {"endpointslicemirroring", make_endpoint_slice_mirroring},
     {"garbagecollector", make_garbage_collector},
     {"namespace", make_namespace},
+    {"nodeipam", make_node_ipam},
     {"nodelifecycle", make_node_lifecycle},
     {"podgc", make_pod_cleanup},
     {"replicaset", make_replica_set},

@@ -22,6 +22,11 @@ struct Options {
   // PEM bundle published as the ConfigMap kube-root-ca.crt of every namespace; empty: none is
   // published.
   std::string ca_pem;
+  // The pods' addresses, an IPv4 prefix, divided among the nodes into prefixes of
+  // `node_cidr_length` (one for all when that is no longer than the cluster's own). Anything else:
+  // nodes are given none.
+  std::string cluster_cidr;
+  std::uint8_t node_cidr_length = 24;
   // A node whose Lease and status were not renewed for so long is Unknown.
   Duration node_grace = 40s;
   // Finished pods beyond this number are deleted, oldest first. 0: never.

@@ -103,6 +103,7 @@ class World {
     controllers::Options options;
     options.ca_pem = "CA";
     options.terminated_pods = 3;
+    options.cluster_cidr = "10.42.0.0/22";  // four nodes
     return options;
   }
 
