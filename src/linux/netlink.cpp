@@ -218,6 +218,7 @@ Error refusal_error(const Refusal& refusal, std::string_view what) {
   Error e = errno_error(refusal.number, what);
   switch (refusal.number) {
     case ENODEV:
+    case ESRCH:  // a route
       e.code = Code::not_found;
       break;
     case EBUSY:

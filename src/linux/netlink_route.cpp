@@ -75,6 +75,7 @@ Link parse_link(const Message& m) {
 RouteEntry parse_route(const rtmsg& head, ByteView attributes, std::uint32_t& table) {
   RouteEntry route;
   route.link_scope = head.rtm_scope == RT_SCOPE_LINK;
+  if (head.rtm_protocol != RTPROT_STATIC) route.protocol = head.rtm_protocol;
   table = head.rtm_table;
   for_each_attribute(attributes, [&](auto type, ByteView data) {
     switch (type) {
@@ -108,7 +109,7 @@ void write_route(Writer& w, std::uint16_t type, std::uint16_t flags, const Route
   head.rtm_family = v6 ? AF_INET6 : AF_INET;
   head.rtm_dst_len = route.destination ? route.destination->length : 0;
   head.rtm_table = RT_TABLE_MAIN;
-  head.rtm_protocol = RTPROT_STATIC;
+  head.rtm_protocol = route.protocol != 0 ? route.protocol : std::uint8_t{RTPROT_STATIC};
   head.rtm_scope = route.link_scope ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE;
   head.rtm_type = RTN_UNICAST;
   w.header(head);
@@ -273,16 +274,16 @@ Result<void> Route::set_hairpin(int port, bool on) {
   return {};
 }
 
-Result<std::vector<Prefix>> Route::addresses(int link) {
+Result<std::vector<LinkAddress>> Route::addresses() {
   Writer w;
   w.begin_message(RTM_GETADDR, NLM_F_DUMP);
   w.header(ifaddrmsg{});
   w.end_message();
   SKIFF_TRY(auto reply, request(w, Until::done, "listing addresses"));
-  std::vector<Prefix> found;
+  std::vector<LinkAddress> found;
   for (const auto& m : reply.messages) {
+    if (m.type != RTM_NEWADDR || m.payload.size() < sizeof(ifaddrmsg)) continue;
     const auto head = read<ifaddrmsg>(m.payload);
-    if (m.type != RTM_NEWADDR || static_cast<int>(head.ifa_index) != link) continue;
     std::optional<IpAddress> local;
     for_each_attribute(ByteView(m.payload).subspan(sizeof head), [&](auto type, ByteView data) {
       // IPv4 point-to-point links put the peer into IFA_ADDRESS; IPv6 has no IFA_LOCAL otherwise.
@@ -290,7 +291,17 @@ Result<std::vector<Prefix>> Route::addresses(int link) {
         local = address_from(head.ifa_family, data);
       }
     });
-    if (local) found.push_back({*local, head.ifa_prefixlen});
+    if (!local) continue;
+    found.push_back({static_cast<int>(head.ifa_index), {*local, head.ifa_prefixlen}});
+  }
+  return found;
+}
+
+Result<std::vector<Prefix>> Route::addresses(int link) {
+  SKIFF_TRY(const auto all, addresses());
+  std::vector<Prefix> found;
+  for (const LinkAddress& a : all) {
+    if (a.link == link) found.push_back(a.prefix);
   }
   return found;
 }

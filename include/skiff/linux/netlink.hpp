@@ -1,12 +1,12 @@
 // Netlink without a library: addresses, a message builder, one socket seam, and the three protocols
 // skiff speaks: rtnetlink (links, addresses, routes), nf_tables (nftables.hpp) and conntrack.
 //
-// Threading: every call is synchronous. The kernel handles a netlink request inside sendmsg(), so
-// most calls cost microseconds, but creating or deleting links waits for RCU grace periods (tens of
-// milliseconds) and big nftables batches take their time: callers on the loop go through
-// env.blocking. A socket is used by one thread at a time.
+// Threading: every call but RouteNotices' is synchronous. The kernel handles a netlink request
+// inside sendmsg(), so most calls cost microseconds, but creating or deleting links waits for RCU
+// grace periods (tens of milliseconds) and big nftables batches take their time: callers on the
+// loop go through env.blocking. A socket is used by one thread at a time.
 //
-// Errors: ENOENT/ENODEV -> not_found, EEXIST -> already_exists, EPERM/EACCES -> forbidden,
+// Errors: ENOENT/ENODEV/ESRCH -> not_found, EEXIST -> already_exists, EPERM/EACCES -> forbidden,
 // EBUSY -> conflict, EOPNOTSUPP/EPROTONOSUPPORT/EAFNOSUPPORT -> unavailable (the kernel lacks it),
 // the rest internal; the kernel's extended ack text, where it gives one, is part of the message.
 //
@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "skiff/base/result.hpp"
+#include "skiff/base/task.hpp"
 
 namespace skiff::netlink {
 
@@ -187,6 +188,13 @@ struct RouteEntry {
   int interface = 0;
   bool link_scope = false;  // reachable on the link itself, without a gateway
   std::optional<IpAddress> source;
+  std::uint8_t protocol = 0;  // who made it (RTPROT_...); 0: an administrator
+  bool operator==(const RouteEntry&) const = default;
+};
+
+struct LinkAddress {
+  int link = 0;
+  Prefix prefix;  // the address itself, not its network
 };
 
 // Links, addresses, routes and neighbours of one network namespace.
@@ -205,7 +213,8 @@ class Route {
   Result<void> set_hairpin(int port, bool on);
 
   // add_address and add_route succeed when the same one is there already.
-  Result<std::vector<Prefix>> addresses(int link);  // IPv4 and IPv6
+  Result<std::vector<LinkAddress>> addresses();     // IPv4 and IPv6
+  Result<std::vector<Prefix>> addresses(int link);  // those of one link
   Result<void> add_address(int link, const Prefix& address);
   Result<void> delete_address(int link, const Prefix& address);
   Result<std::vector<RouteEntry>> routes();  // main table, IPv4
@@ -216,6 +225,23 @@ class Route {
  private:
   Result<Reply> request(const Writer& writer, Until until, std::string_view what);
   std::unique_ptr<Socket> socket_;
+};
+
+// Tells when IPv4 addresses or routes of the network namespace it was opened in have changed, by
+// whomever. Belongs to the loop.
+class RouteNotices {
+ public:
+  static Result<std::unique_ptr<RouteNotices>> open(Executor executor);
+  RouteNotices(const RouteNotices&) = delete;
+  RouteNotices& operator=(const RouteNotices&) = delete;
+  ~RouteNotices();
+  // Returns once something has changed since it was opened or last returned.
+  Task<void> next();
+
+ private:
+  struct State;
+  explicit RouteNotices(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
 };
 
 // One direction of a tracked flow.

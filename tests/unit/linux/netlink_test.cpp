@@ -125,6 +125,7 @@ TEST_CASE("a refusal becomes an error with the kernel's words") {
   };
   for (const auto& c : {Case{EEXIST, Code::already_exists},
                         {ENODEV, Code::not_found},
+                        {ESRCH, Code::not_found},
                         {EPERM, Code::forbidden},
                         {EBUSY, Code::conflict},
                         {EOPNOTSUPP, Code::unavailable},
