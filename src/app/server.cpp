@@ -108,8 +108,7 @@ class Server {
   Task<Result<void>> start() {
     SKIFF_CO_TRY(ranges_.cluster, Prefix::parse(options_.cluster_cidr));
     SKIFF_CO_TRY(ranges_.service, Prefix::parse(options_.service_cidr));
-    ranges_.pods = ranges_.cluster;
-    ranges_.pods.length = std::max<std::uint8_t>(24, ranges_.cluster.length);
+    SKIFF_CO_CHECK(check_cluster_range());
     choose_node_ip();
     SKIFF_CO_CHECK(make_data_dir(options_.data_dir));
     if (options_.external_datastore()) {
@@ -133,8 +132,21 @@ class Server {
     if (options_.node_ip.empty()) options_.node_ip = own_address("skiff0");
     if (!options_.node_ip.empty()) return;
     // A machine with no link at all: the pods' bridge is reachable from here and from every pod.
-    const bool has_bridge = !options_.disabled("network") && !options_.disabled("kubelet");
-    options_.node_ip = has_bridge ? nth_address(ranges_.pods, 1) : "127.0.0.1";
+    options_.node_ip = runs_network() ? nth_address(ranges_.cluster, 1) : "127.0.0.1";
+    if (runs_network()) ranges_.node_address = *IpAddress::parse(options_.node_ip);
+  }
+
+  bool runs_network() const {
+    return !options_.disabled("network") && !options_.disabled("kubelet");
+  }
+
+  Result<void> check_cluster_range() const {
+    const Prefix& range = ranges_.cluster;
+    const bool good = !range.address.v6 && range.length >= 8 && range.length <= 30;
+    if (good || !runs_network()) return {};
+    return Error{Code::bad_request, "--cluster-cidr " + options_.cluster_cidr +
+                                        ": want an IPv4 prefix from /8 to /30, such as "
+                                        "10.42.0.0/16"};
   }
 
   Result<void> listen() {

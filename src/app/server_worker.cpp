@@ -48,6 +48,8 @@ Task<Result<void>> Worker::make(const Identity& identity) {
 Task<Result<void>> Worker::start(TaskGroup& group) {
   informers_.start(group);
   if (proxy_) proxy_->start(group);
+  if (pod_range_) pod_range_->start(group);
+  if (routes_) routes_->start(group);
   if (kubelet_) SKIFF_CO_CHECK(co_await kubelet_->start(group));
   co_return Result<void>();
 }
@@ -59,6 +61,8 @@ Task<void> Worker::stop_kubelet() {
 Task<void> Worker::stop() {
   kubelet_.reset();
   proxy_.reset();
+  routes_.reset();
+  pod_range_.reset();
   if (runtime_) co_await runtime_->close();
   if (images_open_) co_await images_->stop();
 }
@@ -90,11 +94,28 @@ Task<Result<void>> Worker::make_network() {
     co_return Result<void>();
   }
   network::Options o;
-  o.pod_cidr = ranges_.pods;
   o.cluster_cidr = ranges_.cluster;
   o.service_cidr = ranges_.service;
+  o.node_address = ranges_.node_address;
   network_ = std::make_unique<network::Network>(env_, std::move(o));
-  SKIFF_CO_CHECK(co_await network_->start());
+  network::RouteOptions to_others;
+  to_others.node_name = options_.node_name;
+  to_others.cluster_cidr = ranges_.cluster;
+  routes_ = std::make_unique<network::Routes>(env_, informers_, std::move(to_others));
+  pod_range_ = std::make_unique<PodRange>(
+      env_, client_, informers_, options_.node_name, options_.data_dir + "/pod-range",
+      [this](netlink::Prefix range) { return open_network(range); });
+  co_return co_await pod_range_->begin();
+}
+
+Task<Result<void>> Worker::open_network(netlink::Prefix range) {
+  if (!ranges_.cluster.contains(range.address)) {
+    log::warn("app",
+              "this node's pods have addresses outside of --cluster-cidr; delete its Node "
+              "and start again to have it given others",
+              {{"podCIDR", range.to_string()}});
+  }
+  SKIFF_CO_CHECK(co_await network_->start(range));
   std::set<std::string> live;
   for (const runtime::SandboxStatus& s : runtime_->list_sandboxes()) live.insert(s.id);
   SKIFF_CO_CHECK(co_await network_->recover(std::move(live)));
@@ -138,7 +159,6 @@ Task<Result<void>> Worker::make_kubelet(const Identity& identity) {
   kubelet::Options o;
   o.node_name = options_.node_name;
   o.node_ip = options_.node_ip;
-  o.pod_cidr = ranges_.pods.to_string();
   o.root_dir = options_.data_dir + "/kubelet";
   o.memory_dir = runtime_state_dir() + "/volumes";
   o.log_dir = options_.data_dir + "/logs";

@@ -6,8 +6,10 @@
 
 #include "identity.hpp"
 #include "options.hpp"
+#include "pod_range.hpp"
 #include "skiff/kubelet/kubelet.hpp"
 #include "skiff/linux/netlink.hpp"
+#include "skiff/network/routes.hpp"
 #include "skiff/proxy/proxy.hpp"
 
 namespace skiff::app {
@@ -15,7 +17,8 @@ namespace skiff::app {
 struct WorkerRanges {
   netlink::Prefix cluster;
   netlink::Prefix service;
-  netlink::Prefix pods;  // of this node
+  // Held by the pods' bridge: the node's address where it has no other link.
+  std::optional<netlink::IpAddress> node_address;
 };
 
 class Worker {
@@ -36,6 +39,7 @@ class Worker {
  private:
   void make_proxy();
   Task<Result<void>> make_network();
+  Task<Result<void>> open_network(netlink::Prefix range);
   Task<Result<void>> make_kubelet(const Identity& identity);
   Task<Result<void>> open_images();
   std::string runtime_state_dir() const;
@@ -50,6 +54,8 @@ class Worker {
   std::unique_ptr<runtime::ImageStore> images_;
   std::unique_ptr<runtime::Runtime> runtime_;
   std::unique_ptr<network::Network> network_;
+  std::unique_ptr<network::Routes> routes_;
+  std::unique_ptr<PodRange> pod_range_;
   std::unique_ptr<kubelet::Kubelet> kubelet_;
 };
 

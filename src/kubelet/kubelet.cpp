@@ -10,6 +10,8 @@ namespace resources = client::resources;
 
 namespace {
 
+constexpr Duration kNetworkPatience = 5s;
+
 client::ListOptions on_node(const std::string& node) {
   client::ListOptions options;
   options.field_selector = "spec.nodeName=" + node;
@@ -60,8 +62,9 @@ class Kubelet::Impl {
       const auto it = workers_.find(uid);
       if (it != workers_.end()) it->second->poke();
     });
-    if (network_ == nullptr) {
-      node_.set_network_ready(true, "");  // pods on the host's network still run
+    // Without a network pods on the host's still run.
+    if (network_ != nullptr && !network_->ready()) {
+      node_.set_network_ready(false, "this node has no range of pod addresses yet");
     }
     events_.start(group);
     group.spawn("kubelet statuses", statuses_.run());
@@ -92,6 +95,9 @@ class Kubelet::Impl {
 
   Task<void> run(TaskGroup* group) {
     co_await node_.register_node();
+    if (network_ != nullptr && !network_->ready()) {
+      group->spawn("node network", await_network());
+    }
     group->spawn("node status", node_.run());
     group->spawn("runtime events", follow_runtime());
     pods_.start(*group);
@@ -99,6 +105,20 @@ class Kubelet::Impl {
     while (!services_.synced()) co_await services_.wait_synced();
     co_await adopt();
     pods_.add_handler([this](const ObjectPtr& old, const ObjectPtr& now) { on_pod(old, now); });
+  }
+
+  // The controller that gives a new node its range needs a moment: only after that the Node says it
+  // is not ready, and has a taint put on it.
+  Task<void> await_network() {
+    const auto soon =
+        co_await with_timeout(*env_.clock, kNetworkPatience, "pod network", network_->wait_ready());
+    if (!soon) {
+      log::warn("kubelet", "waiting for a range of pod addresses");
+      co_await node_.report();
+      co_await network_->wait_ready();
+    }
+    node_.set_network_ready(true, "");
+    co_await node_.report();
   }
 
   // Hands what an earlier kubelet left to the pods it belongs to, and removes what belongs to

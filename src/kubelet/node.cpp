@@ -177,23 +177,30 @@ Task<void> NodeReporter::register_node() {
   Value metadata = Value::object({{"name", Value(options_.node_name)}});
   metadata.set("labels", std::move(labels));
   node.set("metadata", std::move(metadata));
-  if (!options_.pod_cidr.empty()) {
-    node.set("spec", Value::object({{"podCIDR", Value(options_.pod_cidr)},
-                                    {"podCIDRs", Value::array({Value(options_.pod_cidr)})}}));
-  }
   const client::Ref ref = kNodes.at("", options_.node_name);
   for (;;) {
     Result<ObjectPtr> known = co_await client_.get(ref);
     if (!known && known.error().code == Code::not_found) {
       Value fresh = node;
       fresh.set("status", co_await make_status(Value()));
+      if (!network_ready_) fresh.member("status").erase("conditions");
       known = co_await client_.create(kNodes, std::move(fresh));
     } else if (known) {
       Value patch = Value::object({{"metadata", Value::object({{"labels", node_labels}})}});
       known = co_await client_.patch(ref, api::PatchType::merge, std::move(patch));
     }
+    if (known && !network_ready_) co_return;
     if (known && co_await write_status()) co_return;
     if (!known) log::warn("kubelet", "node not registered yet", {{"error", known.error()}});
+    co_await env_.clock->sleep_for(1s);
+  }
+}
+
+Task<void> NodeReporter::report() {
+  for (;;) {
+    const Result<void> written = co_await write_status();
+    if (written) co_return;
+    log::warn("kubelet", "node status not written", {{"error", written.error()}});
     co_await env_.clock->sleep_for(1s);
   }
 }

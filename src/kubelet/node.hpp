@@ -28,8 +28,11 @@ class NodeReporter {
   NodeReporter(Env env, client::Client& client, runtime::Runtime& runtime,
                runtime::ImageStore& images, const Options& options);
 
-  // Makes the Node or brings an existing one up to date. Tried again until it succeeds.
+  // Makes the Node or brings an existing one up to date. Tried again until it succeeds. While the
+  // network is not ready, nothing is said of conditions: report() comes next.
   Task<void> register_node();
+  // Writes the status if it changed. Tried again until it succeeds.
+  Task<void> report();
   // Renews the lease every 10 s (KEP-589) and the status when it changed, at most every 10 s, else
   // every 5 minutes. Runs until cancelled.
   Task<void> run();

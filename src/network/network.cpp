@@ -11,8 +11,11 @@
 namespace skiff::network {
 
 struct Network::State {
+  State(Env e, Options o) : env(e), options(std::move(o)), started(env.executor) {}
+
   Env env;
   Options options;
+  Signal started;
   std::optional<AddressPool> pool;
   Bridge bridge;
   // A pod is entered before its pair is made: whatever interrupts that, its address stays its own
@@ -39,6 +42,8 @@ struct Network::State {
 
 namespace {
 
+constexpr Duration kPatience = 10s;
+
 // Two operations on one pod at once would fight over one link.
 class Busy {
  public:
@@ -64,28 +69,35 @@ Error busy_error(const std::string& pod_id) {
 
 }  // namespace
 
-Network::Network(Env env, Options options) : state_(std::make_shared<State>()) {
-  state_->env = env;
-  state_->options = std::move(options);
-}
+Network::Network(Env env, Options options)
+    : state_(std::make_shared<State>(env, std::move(options))) {}
 
 Network::~Network() = default;
 
 IpAddress Network::gateway() const { return state_->pool ? state_->pool->gateway() : IpAddress{}; }
 
-Task<Result<void>> Network::start() {
+bool Network::ready() const noexcept { return state_->pool.has_value(); }
+
+Task<Result<void>> Network::wait_ready() {
   const auto state = state_;
-  auto pool = AddressPool::create(state->options.pod_cidr);
+  while (!state->pool) co_await state->started.wait();
+  co_return Result<void>{};
+}
+
+Task<Result<void>> Network::start(Prefix pod_cidr) {
+  const auto state = state_;
+  auto pool = AddressPool::create(pod_cidr);
   if (!pool) co_return pool.error();
   const auto options = state->options;
   const auto gateway = pool->gateway();
-  auto work = [options, gateway] { return set_up(options, gateway); };
+  auto work = [options, pod_cidr, gateway] { return set_up(options, pod_cidr, gateway); };
   auto bridge = co_await state->env.blocking->run(std::move(work));
   if (!bridge) co_return annotate(bridge.error(), "pod network");
   state->pool = std::move(*pool);
   state->bridge = std::move(*bridge);
-  state->pods.clear();
+  for (const auto& [id, held] : state->pods) state->pool->take(held.address);
   for (const auto& owner : state->bridge.pods) {
+    if (state->pods.contains(owner.pod_id)) continue;
     if (!state->pool->take(owner.address)) {
       log::error("network", "two pods hold one address",
                  {{"address", owner.address.to_string()}, {"pod", owner.pod_id}});
@@ -94,8 +106,9 @@ Task<Result<void>> Network::start() {
   }
   log::info("network", "pod network ready",
             {{"bridge", state->options.bridge},
-             {"podCIDR", state->options.pod_cidr.to_string()},
+             {"podCIDR", pod_cidr.to_string()},
              {"pods", state->pods.size()}});
+  state->started.notify_all();
   co_return Result<void>{};
 }
 
@@ -121,7 +134,12 @@ Task<Result<std::vector<Attachment>>> Network::recover(std::set<std::string> liv
 Task<Result<PodAddress>> Network::attach(std::string pod_id, std::string netns_path) {
   const auto state = state_;
   if (!state->pool) {
-    co_return Error{Code::unavailable, "the pod network is not ready"};
+    const Result<void> ready =
+        co_await with_timeout(*state->env.clock, kPatience, "pod network", wait_ready());
+    if (!ready) {
+      co_return Error{Code::unavailable,
+                      "the pod network is not ready: this node has no range of addresses yet"};
+    }
   }
   const Busy busy(state->busy, pod_id);
   if (!busy.ours()) co_return busy_error(pod_id);

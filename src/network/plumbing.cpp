@@ -58,7 +58,7 @@ void match_prefix(nft::Rule& rule, std::uint32_t offset, const Prefix& prefix, n
       .compare(op, r, network);
 }
 
-Result<void> masquerade_outbound(const Options& options) {
+Result<void> masquerade_outbound(const Options& options, const Prefix& pod_cidr) {
   const nft::Reg r{0};
   constexpr std::uint32_t kSource = 12, kDestination = 16;  // offsets in the IPv4 header
   nft::Batch batch(nft::Family::ipv4, options.table);
@@ -69,9 +69,8 @@ Result<void> masquerade_outbound(const Options& options) {
   batch.add_chain("postrouting",
                   nft::BaseChain{"nat", nft::Hook::postrouting, nft::kPrioritySrcnat});
   nft::Rule leave;
-  match_prefix(leave, kSource, options.pod_cidr, nft::Compare::eq);
-  match_prefix(leave, kDestination, options.cluster_cidr.value_or(options.pod_cidr),
-               nft::Compare::neq);
+  match_prefix(leave, kSource, pod_cidr, nft::Compare::eq);
+  match_prefix(leave, kDestination, options.cluster_cidr.value_or(pod_cidr), nft::Compare::neq);
   netlink::Bytes bridge(16, 0);
   std::copy(options.bridge.begin(), options.bridge.end(), bridge.begin());
   leave.meta(nft::Meta::oifname, r).compare(nft::Compare::neq, r, bridge);
@@ -83,17 +82,37 @@ Result<void> masquerade_outbound(const Options& options) {
 }
 
 // Addresses of a former pod CIDR go, unless a pod still has one of them as its gateway.
-Result<void> bridge_addresses(netlink::Route& route, int bridge, const Prefix& wanted,
+Result<void> bridge_addresses(netlink::Route& route, int bridge, const std::vector<Prefix>& wanted,
                               bool have_pods) {
+  const auto is_in = [](const Prefix& p, const std::vector<Prefix>& list) {
+    return std::find(list.begin(), list.end(), p) != list.end();
+  };
   SKIFF_TRY(const auto present, route.addresses(bridge));
-  if (std::find(present.begin(), present.end(), wanted) == present.end()) {
-    SKIFF_CHECK(route.add_address(bridge, wanted));
+  for (const Prefix& p : wanted) {
+    if (!is_in(p, present)) SKIFF_CHECK(route.add_address(bridge, p));
   }
   for (const auto& p : present) {
-    if (have_pods || p.address.v6 || p == wanted) continue;
+    if (have_pods || p.address.v6 || is_in(p, wanted)) continue;
     SKIFF_CHECK(route.delete_address(bridge, p));
   }
   return {};
+}
+
+// Services are reached through the bridge, with its address, which may have changed.
+Result<void> route_services(netlink::Route& route, int bridge, const Prefix& services,
+                            const IpAddress& gateway) {
+  RouteEntry wanted;
+  wanted.destination = services;
+  wanted.interface = bridge;
+  wanted.link_scope = true;
+  wanted.source = gateway;
+  SKIFF_TRY(const auto present, route.routes());
+  for (const RouteEntry& r : present) {
+    const bool former = r.destination == wanted.destination && r.interface == bridge &&
+                        r.protocol == 0 && r.source != wanted.source;
+    if (former) SKIFF_CHECK(route.delete_route(r));
+  }
+  return route.add_route(wanted);
 }
 
 Result<std::vector<Owner>> take_stock(netlink::Route& route) {
@@ -115,12 +134,15 @@ Result<std::vector<Owner>> take_stock(netlink::Route& route) {
 
 }  // namespace
 
-Result<Bridge> set_up(const Options& options, const IpAddress& gateway) {
+Result<Bridge> set_up(const Options& options, const Prefix& pod_cidr, const IpAddress& gateway) {
   SKIFF_TRY(auto route, netlink::Route::open());
   SKIFF_TRY(const auto link, bridge_link(route, options, gateway));
   SKIFF_TRY(auto pods, take_stock(route));
-  const Prefix address{gateway, options.pod_cidr.length};
-  SKIFF_CHECK(bridge_addresses(route, link.index, address, !pods.empty()));
+  std::vector<Prefix> addresses{{gateway, pod_cidr.length}};
+  if (options.node_address && options.node_address != gateway) {
+    addresses.push_back({*options.node_address, 32});
+  }
+  SKIFF_CHECK(bridge_addresses(route, link.index, addresses, !pods.empty()));
   LinkChange change;
   if (!link.up) change.up = true;
   if (options.mtu != 0 && link.mtu != options.mtu) change.mtu = options.mtu;
@@ -132,14 +154,9 @@ Result<Bridge> set_up(const Options& options, const IpAddress& gateway) {
   SKIFF_CHECK(netlink::write_sysctl("net/ipv4/conf/all/send_redirects", "0"));
   SKIFF_CHECK(netlink::write_sysctl("net/ipv4/conf/" + options.bridge + "/send_redirects", "0"));
   if (options.service_cidr) {
-    RouteEntry services;
-    services.destination = options.service_cidr;
-    services.interface = link.index;
-    services.link_scope = true;
-    services.source = gateway;
-    SKIFF_CHECK(route.add_route(services));
+    SKIFF_CHECK(route_services(route, link.index, *options.service_cidr, gateway));
   }
-  SKIFF_CHECK(masquerade_outbound(options));
+  SKIFF_CHECK(masquerade_outbound(options, pod_cidr));
   return Bridge{link.index, change.mtu.value_or(link.mtu), std::move(pods)};
 }
 

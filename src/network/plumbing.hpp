@@ -18,7 +18,7 @@ struct Bridge {
 };
 
 // Makes or completes what all pods share. Deletes half-made pairs of ours (no alias).
-Result<Bridge> set_up(const Options& options, const IpAddress& gateway);
+Result<Bridge> set_up(const Options& options, const Prefix& pod_cidr, const IpAddress& gateway);
 
 struct Plug {
   Owner owner;

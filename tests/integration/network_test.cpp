@@ -11,6 +11,7 @@
 #include "skiff/linux/netlink.hpp"
 #include "skiff/linux/nftables.hpp"
 #include "skiff/network/network.hpp"
+#include "skiff/network/routes.hpp"
 #include "skiff/proxy/proxy.hpp"
 #include "support/fake_client.hpp"
 
@@ -22,11 +23,12 @@ namespace {
 
 network::Options network_options() {
   network::Options o;
-  o.pod_cidr = *Prefix::parse("10.42.0.0/24");
   o.cluster_cidr = *Prefix::parse("10.42.0.0/16");
   o.service_cidr = *Prefix::parse("10.43.0.0/16");
   return o;
 }
+
+const Prefix kRange = *Prefix::parse("10.42.0.0/24");
 
 #define SKIP_UNLESS_ABLE() \
   if (const auto why = lab::missing(); !why.empty()) SKIP(why)
@@ -38,7 +40,7 @@ struct Node {
   network::Network network{world.env, network_options()};
 
   Node() {
-    const auto started = world.run(network.start());
+    const auto started = world.run(network.start(kRange));
     if (!started) FAIL(started.error().message);
   }
 
@@ -140,7 +142,7 @@ TEST_CASE("pods of a node reach each other, the node and themselves") {
   // Attached twice keeps the address; a restarted skiff knows who is there.
   CHECK(node.attach("a", a) == at_a);
   network::Network again(node.world.env, network_options());
-  REQUIRE(node.world.run(again.start()).has_value());
+  REQUIRE(node.world.run(again.start(kRange)).has_value());
   REQUIRE(again.attachments().size() == 2);
   CHECK(lab::ask(a, at_b, 80).name == "b");
   const auto c = Namespace::make();
@@ -162,14 +164,152 @@ TEST_CASE("pods of a node reach each other, the node and themselves") {
   CHECK(lab::ask(node.home, "10.42.0.4", 80).name == "c");
 }
 
+TEST_CASE("a node that is given another range keeps its pods") {
+  SKIP_UNLESS_ABLE();
+  Node node;
+  const auto a = Namespace::make(), b = Namespace::make();
+  const auto at_a = node.attach("a", a);
+  const lab::Server server_a(a, "a", 80);
+  REQUIRE(node.world.run(node.network.start(*Prefix::parse("10.42.7.0/24"))).has_value());
+  const auto at_b = node.attach("b", b);
+  CHECK(at_b == "10.42.7.2");
+  CHECK(node.attach("a", a) == at_a);
+  CHECK(lab::ask(b, at_a, 80).client == at_b);
+  // Without pods of the former range its address goes, and services are reached with the new one.
+  REQUIRE(node.world.run(node.network.detach("a")).has_value());
+  REQUIRE(node.world.run(node.network.detach("b")).has_value());
+  REQUIRE(node.world.run(node.network.start(*Prefix::parse("10.42.9.0/24"))).has_value());
+  auto route = netlink::Route::open();
+  REQUIRE(route.has_value());
+  const auto bridge = route->link("skiff0");
+  REQUIRE(bridge.has_value());
+  std::vector<std::string> held;
+  for (const Prefix& p : *route->addresses(bridge->index)) {
+    if (!p.address.v6) held.push_back(p.to_string());
+  }
+  CHECK(held == std::vector<std::string>{"10.42.9.1/24"});
+  for (const auto& r : *route->routes()) {
+    if (r.destination == network_options().service_cidr) {
+      CHECK(r.source->to_string() == "10.42.9.1");
+    }
+  }
+}
+
+TEST_CASE("pods wait for the network") {
+  SKIP_UNLESS_ABLE();
+  const auto home = Namespace::enter_fresh();
+  lab::World world;
+  network::Network network(world.env, network_options());
+  CHECK_FALSE(network.ready());
+  const auto pod = Namespace::make();
+  std::string address;
+  struct Early {
+    static Task<void> attach(network::Network* network, std::string netns, std::string* address) {
+      const auto got = co_await network->attach("early", netns);
+      if (got) *address = got->address.to_string();
+    }
+  };
+  TaskGroup group(world.io.get_executor());
+  group.spawn("early", Early::attach(&network, pod.path(), &address));
+  REQUIRE(world.run(network.start(kRange)).has_value());
+  world.run(group.join());
+  CHECK(address == "10.42.0.2");
+}
+
+TEST_CASE("routes lead to the pods of other nodes, and come back") {
+  SKIP_UNLESS_ABLE();
+  const auto home = Namespace::enter_fresh();
+  lab::World world;
+  auto route = netlink::Route::open();
+  REQUIRE(route.has_value());
+  netlink::VethPair uplink;
+  uplink.name = "uplink1";
+  uplink.peer_name = "uplink2";
+  REQUIRE(route->add_veth(uplink).has_value());
+  netlink::LinkChange up;
+  up.up = true;
+  const auto here = route->link("uplink1");
+  REQUIRE(here.has_value());
+  REQUIRE(route->add_address(here->index, *Prefix::parse("192.0.2.1/24")).has_value());
+  REQUIRE(route->change_link(route->link("uplink2")->index, up).has_value());
+  REQUIRE(route->change_link(here->index, up).has_value());
+
+  const auto make = [&](const char* to, const char* via, std::uint8_t protocol) {
+    netlink::RouteEntry r;
+    r.destination = *Prefix::parse(to);
+    r.gateway = *netlink::IpAddress::parse(via);
+    r.interface = here->index;
+    r.protocol = protocol;
+    return r;
+  };
+  REQUIRE(route->add_route(make("10.42.8.0/24", "192.0.2.8", 0)).has_value());
+  REQUIRE(route->add_route(make("10.42.9.0/24", "192.0.2.9", network::kRouteProtocol)).has_value());
+
+  test::FakeClient api{world.env};
+  client::InformerFactory informers{world.env, api};
+  network::RouteOptions options;
+  options.node_name = "me";
+  options.cluster_cidr = *Prefix::parse("10.42.0.0/16");
+  network::Routes routes(world.env, informers, options);
+  TaskGroup group{world.io.get_executor()};
+  routes.start(group);
+  informers.start(group);
+
+  const auto have = [&] {
+    std::string out;
+    for (const auto& r : *route->routes()) {
+      if (r.gateway) out += r.destination->to_string() + ">" + r.gateway->to_string() + " ";
+    }
+    return out;
+  };
+  const auto become = [&](const std::string& wanted) {
+    for (int i = 0; i < 1000 && have() != wanted; ++i) {
+      world.io.restart();
+      world.io.run_for(10ms);
+    }
+    return have();
+  };
+  const auto put = [&](const std::string& name, const std::string& range, const std::string& ip) {
+    auto object =
+        *api::parse_yaml(fmt::format("{{metadata: {{name: {}}}, spec: {{podCIDRs: [{}]}}, "
+                                     "status: {{addresses: [{{type: InternalIP, address: {}}}]}}}}",
+                                     name, range, ip));
+    REQUIRE(api.create_now(client::resources::kNodes.at("", name), std::move(object)).has_value());
+  };
+  const std::string others = "10.42.8.0/24>192.0.2.8 ";
+  CHECK(become(others) == others);  // what a former run left is gone
+  put("me", "10.42.0.0/24", "192.0.2.1");
+  put("a", "10.42.1.0/24", "192.0.2.2");
+  put("far", "10.42.2.0/24", "198.51.100.2");
+  put("b", "10.42.8.0/24", "192.0.2.3");  // somebody has seen to that one
+  const std::string both = "10.42.1.0/24>192.0.2.2 " + others;
+  CHECK(become(both) == both);
+  // Taken away by hand, and with the link.
+  REQUIRE(route->delete_route(make("10.42.1.0/24", "192.0.2.2", 0)).error().code ==
+          Code::not_found);
+  REQUIRE(
+      route->delete_route(make("10.42.1.0/24", "192.0.2.2", network::kRouteProtocol)).has_value());
+  CHECK(become(both) == both);
+  netlink::LinkChange down;
+  down.up = false;
+  REQUIRE(route->change_link(here->index, down).has_value());
+  CHECK(become("").empty());
+  REQUIRE(route->change_link(here->index, up).has_value());
+  CHECK(become("10.42.1.0/24>192.0.2.2 10.42.8.0/24>192.0.2.3 ") ==
+        "10.42.1.0/24>192.0.2.2 10.42.8.0/24>192.0.2.3 ");
+  REQUIRE(api.remove_now(client::resources::kNodes.at("", "a")).has_value());
+  CHECK(become("10.42.8.0/24>192.0.2.3 ") == "10.42.8.0/24>192.0.2.3 ");
+  group.cancel();
+  world.run(group.join());
+}
+
 TEST_CASE("a full pod network says so, and what can not be attached leaves nothing") {
   SKIP_UNLESS_ABLE();
   const auto home = Namespace::enter_fresh();
   lab::World world;
-  auto options = network_options();
-  options.pod_cidr = *Prefix::parse("10.42.0.0/30");  // the gateway and one pod
-  network::Network network(world.env, options);
-  REQUIRE(world.run(network.start()).has_value());
+  network::Network network(world.env, network_options());
+  const Prefix range = *Prefix::parse("10.42.0.0/30");  // the gateway and one pod
+  REQUIRE(world.run(network.start(range)).has_value());
   const auto a = Namespace::make(), b = Namespace::make();
   CHECK(world.run(network.attach("x", "/proc/self/fd/9999")).error().code == Code::not_found);
   REQUIRE(world.run(network.attach("a", a.path())).has_value());

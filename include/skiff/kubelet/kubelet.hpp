@@ -27,7 +27,6 @@ namespace skiff::kubelet {
 struct Options {
   std::string node_name;
   std::string node_ip;
-  std::string pod_cidr;     // written to the Node when it is made
   std::string root_dir;     // DATA_DIR/kubelet: volumes and termination messages
   std::string memory_dir;   // on a tmpfs: volumes that may hold secrets; "": in root_dir
   std::string log_dir;      // containers' logs: NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log
@@ -47,7 +46,8 @@ struct Options {
 
 class Kubelet {
  public:
-  // `network` may be null: pods then run in the host's network only, others wait. `informers` gives
+  // `network` may be null: pods then run in the host's network only, others wait. One that is not
+  // ready yet is waited for; the Node says so when that takes long. `informers` gives
   // Services and Nodes: construct before its start(). All references outlive this.
   Kubelet(Env env, client::Client& client, client::InformerFactory& informers,
           runtime::Runtime& runtime, runtime::ImageStore& images, network::Network* network,

@@ -29,13 +29,13 @@ using netlink::IpAddress;
 using netlink::Prefix;
 
 struct Options {
-  std::string bridge = "skiff0";        // at most 15 bytes
-  std::string table = "skiff-network";  // nftables table
-  Prefix pod_cidr;                      // this node's share, e.g. 10.42.0.0/24
-  std::optional<Prefix> cluster_cidr;   // not masqueraded within; pod_cidr when absent
-  std::optional<Prefix> service_cidr;   // routed to the bridge, so that the node reaches services
-                                        // even without a default route
-  std::uint32_t mtu = 0;                // 0: that of the default route's link, else 1500
+  std::string bridge = "skiff0";          // at most 15 bytes
+  std::string table = "skiff-network";    // nftables table
+  std::optional<Prefix> cluster_cidr;     // not masqueraded within; the pod CIDR when absent
+  std::optional<Prefix> service_cidr;     // routed to the bridge, so that the node reaches services
+                                          // even without a default route
+  std::optional<IpAddress> node_address;  // held by the bridge: of a node that has no other link
+  std::uint32_t mtu = 0;                  // 0: that of the default route's link, else 1500
 };
 
 struct PodAddress {
@@ -55,9 +55,14 @@ class Network {
   ~Network();
 
   // Makes or completes bridge, sysctls, route and nftables table; takes stock of pods that are
-  // attached already. Idempotent. Errors: forbidden without CAP_NET_ADMIN, unavailable when the
-  // kernel lacks bridges, veth or nftables, invalid options.
-  Task<Result<void>> start();
+  // attached already. `pod_cidr` is this node's share of the cluster's, e.g. 10.42.0.0/24.
+  // Idempotent; with another range, pods keep what they have and new ones get addresses of that.
+  // Errors: forbidden without CAP_NET_ADMIN, unavailable when the kernel lacks bridges, veth or
+  // nftables, invalid options.
+  Task<Result<void>> start(Prefix pod_cidr);
+  // Whether start() has succeeded; wait_ready() returns then.
+  bool ready() const noexcept;
+  Task<Result<void>> wait_ready();
 
   // What is attached now, found by start().
   std::vector<Attachment> attachments() const;
@@ -65,8 +70,9 @@ class Network {
   Task<Result<std::vector<Attachment>>> recover(std::set<std::string> live);
 
   // Gives the namespace at `netns_path` an eth0 with an address, a default route, and brings lo up.
-  // A pod attached already keeps its address (the namespace must be the same). Errors: unavailable
-  // when the pod CIDR has no free address ("no IP addresses available in range set: ...").
+  // A pod attached already keeps its address (the namespace must be the same). Before start() has
+  // succeeded it waits for that, up to ten seconds. Errors: unavailable when that was not enough,
+  // or the pod CIDR has no free address ("no IP addresses available in range set: ...").
   Task<Result<PodAddress>> attach(std::string pod_id, std::string netns_path);
   // Success when it was not attached.
   Task<Result<void>> detach(std::string pod_id);
