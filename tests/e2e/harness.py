@@ -93,6 +93,50 @@ def wait_for(what, probe, seconds=30.0, pause=0.1):
     raise Failure(f"{what}: not within {seconds:g} s (last answer: {last!r})")
 
 
+def state_dir(data):
+    """Where a server with this data directory keeps what lives until the next boot."""
+    return "/run/skiff-" + hashlib.sha256(str(data).encode()).hexdigest()[:8]
+
+
+def shims_of(state):
+    """Pids of the shims of the server with this state directory."""
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if len(words) > 2 and words[1] == b"shim" and words[2].startswith(state.encode()):
+            found.append(int(entry.name))
+    return found
+
+
+def children_of(pid):
+    return [int(c) for c in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()]
+
+
+def end_pods(state):
+    """What a power cut does to a machine's pods."""
+    for shim in shims_of(state):
+        for pid in children_of(shim) + [shim]:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+    time.sleep(0.2)
+
+
+def remove_files(state, data):
+    mounts = [line.split()[1] for line in open("/proc/mounts")]
+    for mount in reversed(mounts):
+        if mount.startswith(state) or mount.startswith(str(data)):
+            subprocess.run(["umount", "-l", mount], capture_output=True)
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(data, ignore_errors=True)
+
+
 class Cluster:
     """A skiff server with a data directory of its own."""
 
@@ -103,7 +147,7 @@ class Cluster:
         self.kubeconfig = self.data / "kubeconfig"
         self.log = open(self.data / "server.log", "ab")
         self.process = None
-        self.state = "/run/skiff-" + hashlib.sha256(str(self.data).encode()).hexdigest()[:8]
+        self.state = state_dir(self.data)
 
     def start(self, seconds=20):
         began = time.monotonic()
@@ -150,37 +194,14 @@ class Cluster:
         return self.skiff_command("image", *args, "--data-dir", str(self.data), ok=ok)
 
     def shims(self):
-        """Pids of this cluster's shims."""
-        found = []
-        for entry in pathlib.Path("/proc").iterdir():
-            if not entry.name.isdigit():
-                continue
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if len(words) > 2 and words[1] == b"shim" and words[2].startswith(self.state.encode()):
-                found.append(int(entry.name))
-        return found
+        return shims_of(self.state)
 
     def remove(self):
         """Ends what is left, by pid, and removes every file and mount."""
         self.stop()
-        for pid in self.shims():
-            for child in subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split():
-                os.kill(int(child), signal.SIGKILL)
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
-        time.sleep(0.2)
-        mounts = [line.split()[1] for line in open("/proc/mounts")]
-        for mount in reversed(mounts):
-            if mount.startswith(self.state) or mount.startswith(str(self.data)):
-                subprocess.run(["umount", "-l", mount], capture_output=True)
-        shutil.rmtree(self.state, ignore_errors=True)
+        end_pods(self.state)
+        remove_files(self.state, self.data)
         self.log.close()
-        shutil.rmtree(self.data, ignore_errors=True)
 
 
 def http_get(host, port, path="/", timeout=5):
