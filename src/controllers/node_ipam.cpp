@@ -1,13 +1,14 @@
 // Node IPAM: every node gets a range of the cluster's pod addresses, once.
 #include "controller.hpp"
 #include "node_ipam_plan.hpp"
-#include "node_plan.hpp"
 
 namespace skiff::controllers {
 namespace {
 
 // Who gets what depends on what all others have: one key, so that one plan is made at a time.
 const NamespacedName kAllNodes{"", "all nodes"};
+// Pods of a node that is gone are removed meanwhile, and its range comes free.
+constexpr Duration kLookAgain = 15s;
 
 bool same_ranges(const api::Object& a, const api::Object& b) {
   return a.uid() == b.uid() && a["spec"]["podCIDRs"] == b["spec"]["podCIDRs"];
@@ -20,9 +21,7 @@ class NodeIpamController final : public LoopController {
         cluster_(cluster),
         length_(length),
         nodes_(informer(resources::kNodes)),
-        pods_(informer(resources::kPods)) {
-    pods_.add_index(kPodsByNode, node_of_pod);
-  }
+        pods_(informer(resources::kPods)) {}
 
   std::string_view name() const override { return "nodeipam"; }
 
@@ -35,7 +34,7 @@ class NodeIpamController final : public LoopController {
   Task<Result<Outcome>> reconcile(NamespacedName key) override;
 
  private:
-  NodeInUse look_at(const ObjectPtr& node) const;
+  std::vector<NodeInUse> look() const;
   void tell(const RangePlan& plan);
 
   AddressRange cluster_;
@@ -46,14 +45,23 @@ class NodeIpamController final : public LoopController {
   std::set<std::string> told_;  // uids of nodes whose trouble was told
 };
 
-NodeInUse NodeIpamController::look_at(const ObjectPtr& node) const {
-  NodeInUse out{node, {}};
-  if (!(*node)["spec"]["podCIDRs"].empty()) return out;
-  for (const ObjectPtr& pod : pods_.by_index(kPodsByNode, node->name())) {
-    if ((*pod)["spec"]["hostNetwork"].as_bool() || pod_finished(pod->root())) continue;
-    const std::string& ip = (*pod)["status"]["podIP"].as_string();
-    if (!ip.empty()) out.pod_ips.push_back(ip);
+// Pods matter as long as a node has no range.
+std::vector<NodeInUse> NodeIpamController::look() const {
+  std::map<std::string, NodeInUse> nodes;
+  bool all_have = true;
+  for (const auto& [key, node] : nodes_.all()) {
+    nodes[node->name()].node = node;
+    if ((*node)["spec"]["podCIDRs"].empty()) all_have = false;
   }
+  for (const auto& [key, pod] : pods_.all()) {
+    if (all_have) break;
+    const std::string& node = (*pod)["spec"]["nodeName"].as_string();
+    const std::string& ip = (*pod)["status"]["podIP"].as_string();
+    if (node.empty() || ip.empty() || pod_finished(pod->root())) continue;
+    if (!(*pod)["spec"]["hostNetwork"].as_bool()) nodes[node].pod_ips.push_back(ip);
+  }
+  std::vector<NodeInUse> out;
+  for (auto& [name, n] : nodes) out.push_back(std::move(n));
   return out;
 }
 
@@ -82,10 +90,10 @@ void NodeIpamController::tell(const RangePlan& plan) {
 
 Task<Result<Outcome>> NodeIpamController::reconcile(NamespacedName) {
   Outcome outcome;
-  std::vector<NodeInUse> nodes;
-  for (const auto& [key, node] : nodes_.all()) nodes.push_back(look_at(node));
+  const std::vector<NodeInUse> nodes = look();
   RangePlan plan = plan_ranges(cluster_, length_, nodes, next_);
   tell(plan);
+  if (!plan.left_out.empty()) outcome.again_after = kLookAgain;
   std::vector<Write> writes;
   for (const auto& [node, range] : plan.give) {
     Value spec = Value::object({{"podCIDR", Value(range.to_string())}});

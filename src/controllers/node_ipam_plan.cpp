@@ -109,7 +109,8 @@ RangePlan plan_ranges(const AddressRange& cluster, std::uint8_t length,
   RangePlan plan;
   Shares shares(cluster, length);
   std::vector<const NodeInUse*> sorted;
-  for (const NodeInUse& n : nodes) sorted.push_back(&n);
+  std::vector<const NodeInUse*> gone;
+  for (const NodeInUse& n : nodes) (n.node ? sorted : gone).push_back(&n);
   std::ranges::sort(sorted, [](auto* a, auto* b) { return older(a->node, b->node); });
 
   std::vector<const NodeInUse*> without;
@@ -134,6 +135,12 @@ RangePlan plan_ranges(const AddressRange& cluster, std::uint8_t length,
       give(n, *held);
     } else {
       any.push_back(n);
+    }
+  }
+  for (const NodeInUse* n : gone) {
+    for (const std::string& ip : n->pod_ips) {
+      const auto number = shares.number_of(ip);
+      if (number && shares.free(*number)) shares.take(shares.at(*number), nullptr);
     }
   }
   const std::uint32_t count = shares.count();

@@ -28,7 +28,7 @@ struct AddressRange {
 
 // A node, and the addresses that pods on it hold already.
 struct NodeInUse {
-  ObjectPtr node;
+  ObjectPtr node;  // null: one that is gone while its pods are not
   std::vector<std::string> pod_ips;
 };
 
@@ -43,7 +43,8 @@ struct RangePlan {
 // Divides `cluster` into ranges of `length` bits and gives one to every node that has none. Ranges
 // in spec.podCIDRs stand. A node whose pods have addresses gets the range these are in, if it is
 // free. The others, oldest first, get the next free range counting from number `next`, going round:
-// one that has just come free is used last, while its old pods may still be about.
+// one that has just come free is used last. One that pods of a node that is gone still have
+// addresses of is not free for them.
 RangePlan plan_ranges(const AddressRange& cluster, std::uint8_t length,
                       std::span<const NodeInUse> nodes, std::uint32_t next);
 

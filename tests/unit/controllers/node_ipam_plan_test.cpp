@@ -10,7 +10,7 @@ using namespace skiff::controllers;
 
 namespace {
 
-// "name[=range][:pod address]...", oldest first.
+// "name[=range][:pod address]...", oldest first; "-" for a node that is gone.
 std::vector<NodeInUse> nodes_of(const std::string& text) {
   std::vector<NodeInUse> out;
   std::istringstream words(text);
@@ -30,7 +30,7 @@ std::vector<NodeInUse> nodes_of(const std::string& text) {
     metadata.set("uid", "uid-" + name);
     metadata.set("creationTimestamp", "2025-01-01T00:" + std::to_string(minute) + ":00Z");
     doc.set("metadata", std::move(metadata));
-    NodeInUse node{api::Object::make(std::move(doc)), {}};
+    NodeInUse node{name == "-" ? nullptr : api::Object::make(std::move(doc)), {}};
     for (std::string ip; std::getline(parts, ip, ':');) node.pod_ips.push_back(ip);
     out.push_back(std::move(node));
   }
@@ -75,6 +75,10 @@ TEST_CASE("ranges are given to nodes") {
       {"a=10.42.0.0/24 b:10.42.0.7", 0, "b=10.42.1.0/24 2"},
       {"a:192.0.2.1:fd00::1:10.42.3.1", 0, "a=10.42.3.0/24 0"},
       {"a:10.42.0.7 b:10.42.0.8", 0, "a=10.42.0.0/24 b=10.42.1.0/24 2"},
+      // Pods outlive their Node, for a while: their range is kept for it should it come back.
+      {"-:10.42.0.7 a", 0, "a=10.42.1.0/24 2"},
+      {"-:10.42.0.7 a b:10.42.0.7", 0, "b=10.42.0.0/24 a=10.42.1.0/24 2"},
+      {"a=10.42.0.0/24 -:10.42.0.7 b", 0, "b=10.42.1.0/24 2"},
       // Two with one range: told of the younger.
       {"a=10.42.0.0/24 b=10.42.0.0/24 c", 0, "c=10.42.1.0/24 b~a 2"},
   };
