@@ -62,6 +62,21 @@ Task<Result<api::Value>> ask(http::Client* client, http::ClientRequest request) 
   co_return std::move(*document);
 }
 
+// Servers come in one after another: of those that are started together, all but one wait.
+Task<Result<api::Value>> ask_in_turn(Env env, http::Client* client, http::ClientRequest request) {
+  constexpr Duration kPause = 500ms;
+  constexpr Duration kPatience = 60s;
+  const TimePoint end = env.clock->now() + kPatience;
+  for (;;) {
+    http::ClientRequest one = request;
+    auto answer = co_await ask(client, std::move(one));
+    const bool busy = !answer && answer.error().code == Code::conflict &&
+                      answer.error().message.ends_with("another change of servers is under way");
+    if (!busy || env.clock->now() >= end) co_return answer;
+    co_await env.clock->sleep_for(kPause);
+  }
+}
+
 // The certificate of the authority, once it is the one the token names.
 Task<Result<std::string>> fetch_authority(Env env, ServerOptions options, JoinToken token) {
   http::ClientOptions blind;
@@ -212,7 +227,7 @@ Task<Result<void>> join_cluster(Env env, ServerOptions options, std::string id) 
   request.url = options.server + "/skiff/v1/join";
   request.headers.add("Content-Type", "application/json");
   request.body = api::to_json(body);
-  SKIFF_CO_TRY(const api::Value answer, co_await ask(&client, std::move(request)));
+  SKIFF_CO_TRY(const api::Value answer, co_await ask_in_turn(env, &client, std::move(request)));
   const auto keep = [&] { return keep_keys(options, answer, token); };
   co_return co_await env.blocking->run(keep);
 }
