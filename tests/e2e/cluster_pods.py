@@ -217,6 +217,24 @@ def a_killed_server_finds_its_pods():
     check(fetch(c, f"http://{ip}:{PORT}/") == name, "a pod is out of reach")
 
 
+def without_a_quorum():
+    """A server that starts alone knows its range: it has it from before."""
+    before = sorted(pods())
+    for server in lab.servers.values():
+        server.kill()
+    words = "pod network ready"
+    seen = a.tail(10_000).count(words)
+    a.begin()
+    wait_for("the pod network", lambda: a.tail(10_000).count(words) > seen, 20)
+    check(a.get("/readyz")[0] != 200, "ready without a quorum")
+    for name, ip, _ in before:
+        check(fetch(a, f"http://{ip}:{PORT}/") == name, f"{name} is out of reach")
+    b.start()
+    c.start()
+    lab.whole()
+    wait_for("the same pods", lambda: sorted(pods()) == before, 20)
+
+
 def a_machine_is_lost():
     lost = c
     before = pods()
@@ -249,5 +267,6 @@ def a_machine_is_lost():
 
 
 STEPS = [three_servers_come_up, pods_land_on_all_three, everybody_reaches_every_pod, pods_see_whom_they_talk_to,
-         logs_come_from_everywhere, services_spread_over_all, routes_are_kept, a_killed_server_finds_its_pods, a_machine_is_lost]
+         logs_come_from_everywhere, services_spread_over_all, routes_are_kept, a_killed_server_finds_its_pods, without_a_quorum,
+         a_machine_is_lost]
 raise SystemExit(harness.run_steps("cluster_pods", STEPS, lab))
