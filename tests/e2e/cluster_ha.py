@@ -3,6 +3,7 @@
 kubectl: made, used, and hurt. What was acknowledged must be there afterwards."""
 import http.client
 import json
+import shutil
 import ssl
 import subprocess
 import threading
