@@ -126,7 +126,7 @@ int on_read(sqlite3_file* f, void* to, int n, sqlite3_int64 at) {
 // (a frame without the salt of its log is none: https://www.sqlite.org/walformat.html).
 void grow(sqlite3_file* f, sqlite3_int64 end) {
   constexpr int kMost = 256 << 10;
-  static const char kZeros[kMost] = {};
+  static char kZeros[kMost];  // not const: the program's file need not hold them
   MeteredFile* file = metered(f);
   if (end <= file->size) return;
   file->size = end;
