@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
 """Watches over HTTPS, measured from outside: what idle ones cost, and how fast one write reaches a thousand."""
 import base64
+import http.client
 import json
+import ssl
 import re
 import subprocess
 import sys
 import time
 
 import cluster_bench
-from cluster_bench import TOKEN, creates, keys, rss_mb
+from cluster_bench import TOKEN, creates, rss_mb
 from harness import Cluster, check, wait_for
 
 WATCH = "/api/v1/namespaces/default/configmaps?watch=1&timeoutSeconds=3600"
@@ -43,18 +45,56 @@ class Watchers:
         self.process.wait()
 
 
+def config_maps(cluster):
+    """How many there are, and the revision at which they were counted."""
+    path = "/api/v1/namespaces/default/configmaps?limit=1"
+    meta = json.loads(cluster.kubectl("get", f"--raw={path}").stdout)
+    return len(meta["items"]) + meta["metadata"].get("remainingItemCount", 0), meta["metadata"]["resourceVersion"]
+
+
 def fan_out(cluster, watchers, seconds):
     """Creates as fast as 64 connections can while `watchers` look on."""
-    revision = json.loads(cluster.kubectl("get", "--raw=/api/v1/configmaps?limit=1").stdout)["metadata"]["resourceVersion"]
+    before, revision = config_maps(cluster)
     load = Watchers(watchers, f"{WATCH}&resourceVersion={revision}")
-    before = keys(cluster)
     rate, p99, bad = creates(cluster, seconds=seconds, prefix=f"w{watchers}")
-    made = keys(cluster) - before
+    made = config_maps(cluster)[0] - before
     wait_for("the last event", lambda: load.figures()[1] >= made * (watchers - load.figures()[2]), 60, 0.5)
     elapsed, events, ended = load.figures()
     load.stop()
     print(f"{watchers} watches: {events / elapsed:10.0f} events/s   (goal 200000), {ended} dropped, "
           f"{made} creates at {rate:.0f}/s, p99 {p99:.1f} ms, {bad} refused")
+
+
+def paced_creates(cluster, prefix, rate=200, seconds=5):
+    """Milliseconds, median and p99, of creates that come at their own pace over one connection."""
+    context = ssl._create_unverified_context()
+    connection = http.client.HTTPSConnection("127.0.0.1", 6443, context=context)
+    headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
+    began, times = time.monotonic(), []
+    for n in range(rate * seconds):
+        time.sleep(max(0.0, began + n / rate - time.monotonic()))
+        body = json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": f"{prefix}-{n}"},
+                           "data": {"a": "x" * 380}})
+        start = time.monotonic()
+        connection.request("POST", "/api/v1/namespaces/default/configmaps", body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        check(answer.status == 201, f"create: {answer.status}")
+        times.append((time.monotonic() - start) * 1000)
+    times.sort()
+    return times[len(times) // 2], times[len(times) * 99 // 100]
+
+
+def unharmed(cluster, watchers):
+    """200 creates a second, which `watchers` make 200,000 events a second, beside the same with nobody watching."""
+    alone = paced_creates(cluster, "alone")
+    _, revision = config_maps(cluster)
+    load = Watchers(watchers, f"{WATCH}&resourceVersion={revision}")
+    watched = paced_creates(cluster, "watched")
+    ended = load.figures()[2]
+    load.stop()
+    print(f"200 creates/s: p50 {alone[0]:.1f} ms, p99 {alone[1]:.1f} ms; before {watchers} watches: "
+          f"p50 {watched[0]:.1f} ms, p99 {watched[1]:.1f} ms, {ended} dropped")
 
 
 def idle_watchers(cluster, count, what, credential):
@@ -78,6 +118,7 @@ def main():
             idle_watchers(cluster, 10000, what, credential)
         rate, p99, _ = creates(cluster, seconds=5)
         print(f"no watches: creates at {rate:.0f}/s, p99 {p99:.1f} ms")
+        unharmed(cluster, 1000)
         fan_out(cluster, 10, 5)
         fan_out(cluster, 1000, 10)
     finally:
