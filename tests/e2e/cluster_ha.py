@@ -128,6 +128,12 @@ def wrong_joins():
         spare.wipe()
     line = spare.refused("--server", "https://10.77.0.99:6443", "--token", token)
     check("cannot join at https://10.77.0.99:6443" in line, line)
+    spare.begin()  # a cluster of its own
+    wait_for("another cluster", (spare.data / "kubeconfig").exists)
+    spare.stop()
+    line = spare.refused("--server", at, "--token", token)
+    check("holds a cluster already" in line, line)
+    spare.wipe()
     body = {"token": secret, "name": "d", "id": "7", "address": "https://10.77.0.4:6443",
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600)), "settings": {}}
     status, _, text = a.ask("POST", "/skiff/v1/join", body)
