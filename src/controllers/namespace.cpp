@@ -184,8 +184,9 @@ std::vector<ContentResource> namespace_content() {
     if (!r.allows(api::kList) || !r.allows(api::kDelete)) continue;
     out.push_back({std::string(r.group), std::string(r.version), std::string(r.plural)});
   }
-  std::ranges::stable_partition(
-      out, [](const ContentResource& c) { return c.group.empty() && c.plural == "pods"; });
+  std::stable_partition(out.begin(), out.end(), [](const ContentResource& c) {
+    return c.group.empty() && c.plural == "pods";
+  });
   return out;
 }
 

@@ -128,6 +128,7 @@ def wrong_joins():
         spare.wipe()
     line = spare.refused("--server", "https://10.77.0.99:6443", "--token", token)
     check("cannot join at https://10.77.0.99:6443" in line, line)
+    spare.wipe()
     spare.begin()  # a cluster of its own
     wait_for("another cluster", (spare.data / "kubeconfig").exists)
     spare.stop()
