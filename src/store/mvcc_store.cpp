@@ -137,7 +137,11 @@ Result<Page> MvccStore::range(const Range& range, std::size_t limit, Revision at
       page.more = true;
       return false;
     }
-    page.items.push_back(plain ? slot.item : std::move(old));
+    if (plain) {
+      page.items.push_back(slot.item);
+    } else {
+      page.items.push_back(std::move(old));
+    }
     return true;
   });
   if (page.more && newest) page.remaining = live - page.items.size();
@@ -194,8 +198,11 @@ Result<ItemPtr> MvccStore::accept(Op&& op, Batch& batch) {
   } else {
     item->value = splice(std::move(op.value), op.revision_slot, item->modified);
   }
-  const bool keep_attributes = erase && op.attributes.empty();
-  item->attributes = keep_attributes ? before->attributes : std::move(op.attributes);
+  if (erase && op.attributes.empty()) {
+    item->attributes = before->attributes;
+  } else {
+    item->attributes = std::move(op.attributes);
+  }
   batch.bytes += item->value.size() + item->key.size();
   Record record;
   record.item = item;

@@ -168,7 +168,11 @@ Task<bool> MvccStore::link_past(Revision target, std::vector<Record> records,
     // One copy in memory of what is still the newest.
     const Slot* now = index_.find(record.item->key);
     const bool same = now != nullptr && now->item->modified == record.item->modified;
-    change.item = same ? now->item : std::move(record.item);
+    if (same) {
+      change.item = now->item;
+    } else {
+      change.item = std::move(record.item);
+    }
     change.erase = record.erase;
     change.is_volatile = record.is_volatile;
     change.time = record.time;
