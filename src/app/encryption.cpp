@@ -240,11 +240,16 @@ Result<std::string> output_of(const std::string& command, Duration limit) {
   posix_spawn_file_actions_t actions;
   ::posix_spawn_file_actions_init(&actions);
   ::posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  // A group of its own, so that what the shell has started ends with it.
+  posix_spawnattr_t group;
+  ::posix_spawnattr_init(&group);
+  ::posix_spawnattr_setflags(&group, POSIX_SPAWN_SETPGROUP);
   std::string words[] = {"sh", "-c", command};
   char* arguments[] = {words[0].data(), words[1].data(), words[2].data(), nullptr};
   pid_t pid = -1;
-  const int error = ::posix_spawn(&pid, "/bin/sh", &actions, nullptr, arguments, environ);
+  const int error = ::posix_spawn(&pid, "/bin/sh", &actions, &group, arguments, environ);
   ::posix_spawn_file_actions_destroy(&actions);
+  ::posix_spawnattr_destroy(&group);
   ::close(ends[1]);
   const std::string what = "\"" + command + "\"";
   if (error != 0) {
@@ -268,7 +273,7 @@ Result<std::string> output_of(const std::string& command, Duration limit) {
     out.append(buffer, static_cast<std::size_t>(n));
   }
   ::close(ends[0]);
-  if (!trouble.empty()) ::kill(pid, SIGKILL);
+  if (!trouble.empty()) ::kill(-pid, SIGKILL);
   int status = 0;
   while (::waitpid(pid, &status, 0) < 0 && errno == EINTR) {
   }

@@ -1,5 +1,8 @@
 #include "encryption.hpp"
 
+#include <poll.h>
+#include <unistd.h>
+
 #include <catch2/catch_test_macros.hpp>
 
 #include "fixture.hpp"
@@ -94,6 +97,15 @@ TEST_CASE("keys come out of a command, which is not waited for for ever") {
   CHECK(output_of("printf 'a\\nb\\n'", 10s).value() == "a\nb\n");
   CHECK(output_of("echo no >&2; exit 3", 10s).error().message.ends_with(" failed"));
   CHECK(output_of("sleep 60", 50ms).error().message == "\"sleep 60\" takes too long");
+  // What the shell started ends too: its end of this pipe closes.
+  int ends[2];
+  REQUIRE(::pipe(ends) == 0);
+  const std::string holder = "sleep 60 3>&" + std::to_string(ends[1]) + "; true";
+  CHECK(!output_of(holder, 50ms));
+  ::close(ends[1]);
+  pollfd closed{ends[0], POLLIN, 0};
+  CHECK(::poll(&closed, 1, 10'000) == 1);
+  ::close(ends[0]);
   CHECK(output_of("yes", 10s).error().message == "\"yes\" prints too much to be keys");
 }
 
