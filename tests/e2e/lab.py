@@ -111,6 +111,16 @@ class Server:
     def wipe(self):
         shutil.rmtree(self.data, ignore_errors=True)
 
+    def remove(self):
+        try:
+            self.stop()
+        except (OSError, subprocess.TimeoutExpired):
+            self.kill()
+        self.log.close()
+        harness.end_pods(self.state)
+        harness.remove_files(self.state, self.data)
+        subprocess.run(["ip", "netns", "del", self.space])
+
 
 class Lab:
     def __init__(self, flags=()):
@@ -168,13 +178,6 @@ class Lab:
 
     def remove(self):
         for s in self.servers.values():
-            try:
-                s.stop()
-            except (OSError, subprocess.TimeoutExpired):
-                s.kill()
-            s.log.close()
-            harness.end_pods(s.state)
-            harness.remove_files(s.state, s.data)
-            subprocess.run(["ip", "netns", "del", s.space])
+            s.remove()
         subprocess.run(["ip", "link", "del", "ha-bridge"])
         shutil.rmtree(self.directory, ignore_errors=True)
