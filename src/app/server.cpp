@@ -89,9 +89,10 @@ class Server {
     }
     // What was acknowledged is on disk: a stop that gets stuck may end as a crash would.
     asio::steady_timer patience(env_.executor, 12s);
-    patience.async_wait([](boost::system::error_code ec) {
+    patience.async_wait([this](boost::system::error_code ec) {
       if (ec) return;
-      log::error("app", "stopping takes too long: ending at once; nothing acknowledged is lost");
+      log::error("app", "stopping takes too long: ending at once; nothing acknowledged is lost",
+                 {{"waits for", stopping_}, {"tasks", running_tasks()}});
       std::_Exit(1);
     });
     co_await stop();
@@ -350,20 +351,36 @@ class Server {
     }
   }
 
+  std::string running_tasks() const {
+    std::string out;
+    for (const TaskGroup* group : {&parts_, &core_}) {
+      for (const std::string& name : group->names()) out += (out.empty() ? "" : ", ") + name;
+    }
+    return out;
+  }
+
   // The reverse of start(): nobody is left without what it stands on.
   Task<void> stop() {
     if (api_) api_->set_ready(false);
+    stopping_ = "the kubelet";
     if (worker_) co_await worker_->stop_kubelet();
+    stopping_ = "controllers and scheduler";
     if (leader_) co_await leader_->stop();
+    stopping_ = "the election in etcd";
     if (siblings_) co_await siblings_->stop();
+    stopping_ = "the node's parts";
     parts_.cancel();
     co_await parts_.join();
+    stopping_ = "the container runtime";
     if (worker_) co_await worker_->stop();
     worker_.reset();
     leader_.reset();
+    stopping_ = "the leadership's handing over";
     if (cluster_) co_await cluster_->hand_over();  // while the others can still be heard
+    stopping_ = "open connections";
     if (listening_) co_await https_->stop(2s);
     https_.reset();
+    stopping_ = "the API's parts";
     core_.cancel();
     co_await core_.join();
     own_api_.reset();
@@ -371,11 +388,13 @@ class Server {
     snapshots_.reset();
     nodes_.reset();
     registry_.reset();
+    stopping_ = "the store";
     if (store_) {
       const Result<void> closed = co_await store_->close();
       if (!closed) log::error("app", "store not closed cleanly", {{"error", closed.error()}});
     }
     store_.reset();
+    stopping_ = "connections to other servers";
     if (cluster_) co_await cluster_->stop();
   }
 
@@ -390,6 +409,7 @@ class Server {
   Signal ended_;
   bool over_ = false;
   bool listening_ = false;
+  const char* stopping_ = "nothing";  // the part that stop() waits for
   WorkerRanges ranges_;
   std::string service_ip_;
   Identity identity_;

@@ -87,6 +87,12 @@ void TaskGroup::finished(std::list<std::shared_ptr<Entry>>::iterator entry,
   if (entries_.empty()) ended_.notify_all();
 }
 
+std::vector<std::string> TaskGroup::names() const {
+  std::vector<std::string> out;
+  for (const auto& entry : entries_) out.push_back(entry->name);
+  return out;
+}
+
 void TaskGroup::cancel() {
   // Emitting may finish tasks at once, which takes them off the list: walk a copy.
   const std::vector<std::shared_ptr<Entry>> copy(entries_.begin(), entries_.end());

@@ -100,6 +100,7 @@ class RaftLogImpl final : public RaftLog {
     std::uint64_t transfer = 0;
     std::uint64_t acked = 0;
     std::uint64_t next = 0;
+    std::uint64_t heard = 0;  // acknowledgements, also of what was acknowledged before
     bool stop = false;
     std::deque<std::string> unacked;  // payloads from `acked` on
     std::unique_ptr<Signal> changed;
@@ -211,6 +212,8 @@ class RaftLogImpl final : public RaftLog {
   void receive_part(const FrameHeader& header, std::string_view payload);
   void receive_ack(const FrameHeader& header, std::string_view payload);
   void offer_snapshot(const FrameHeader& header);
+  Task<void> wait_installed(Id to, std::shared_ptr<Outbound> out, std::string last, Index index);
+  void acknowledge(Id to, const SnapshotPart& part, std::uint64_t received);
   Task<void> install(std::shared_ptr<Inbound> in);
 
   struct EngineDelete {
@@ -257,6 +260,7 @@ class RaftLogImpl final : public RaftLog {
   bool forgetting_ = false;
   bool flushing_ = false;
   bool installing_ = false;
+  std::uint64_t install_transfer_ = 0;  // the last that was put in place, or is being
 
   // Leadership.
   bool was_leading_ = false;

@@ -10,9 +10,10 @@ using store::Record;
 namespace {
 
 constexpr std::size_t kWindow = 4;  // parts that were not acknowledged yet
-constexpr std::size_t kRecordsARead = 512;
+constexpr std::size_t kRecordsARead = 1024;
 constexpr Duration kRepeat = std::chrono::seconds(1);
 constexpr int kPatience = 15;  // repeats without an answer
+constexpr int kFewer = 3;      // of those once the server has everything
 
 }  // namespace
 
@@ -55,14 +56,11 @@ Task<Result<void>> RaftLogImpl::send_state(Id to, std::shared_ptr<Outbound> out)
   SKIFF_CO_CHECK(co_await flush_inner());
   std::vector<Record> records;
   std::size_t bytes = 0;
-  std::string begin;
+  const auto state = inner_->read_state(store::Range(), revision);
   for (bool more = true; more;) {
-    store::Range range;
-    range.begin = begin;
-    auto some = co_await inner_->state(std::move(range), revision, kRecordsARead);
+    auto some = co_await state->next(kRecordsARead);
     if (!some) co_return some.error();
     more = some->size() >= kRecordsARead;
-    if (!some->empty()) begin = some->back().item->key + '\0';
     for (Record& record : *some) {
       if (record.erase) continue;
       bytes += record.item->value.size() + record.item->key.size() + 128;
@@ -80,7 +78,30 @@ Task<Result<void>> RaftLogImpl::send_state(Id to, std::shared_ptr<Outbound> out)
   part.records = encoded;
   part.last = true;
   SKIFF_CO_CHECK(co_await send_part(to, out, part));
-  co_return co_await wait_acked(to, out, 0);
+  std::string last = out->unacked.back();
+  SKIFF_CO_CHECK(co_await wait_acked(to, out, 0));
+  co_await wait_installed(to, out, std::move(last), part.mark.index);
+  co_return Result<void>();
+}
+
+// The core asks for a snapshot until it hears that one is in place, and that takes a large one a
+// while. Asked with the last part, the server says that it is still at it.
+Task<void> RaftLogImpl::wait_installed(Id to, std::shared_ptr<Outbound> out, std::string last,
+                                       Index index) {
+  auto wait = [](RaftLogImpl* log, Id server, Index until, Outbound* o) -> Task<Result<void>> {
+    while (!o->stop && skiff_engine_matched(log->engine_.get(), server) < until) {
+      co_await log->change_signal_.wait();
+    }
+    co_return Result<void>();
+  };
+  for (int silent = 0; silent < kFewer && leading(); ++silent) {
+    const std::uint64_t heard = out->heard;
+    auto waiting = wait(this, to, index, out.get());
+    const auto done = co_await with_timeout(*env_.clock, kRepeat, "a snapshot", std::move(waiting));
+    if (done) co_return;
+    if (out->heard != heard) silent = -1;
+    send_frame(FrameType::snapshot, to, last);
+  }
 }
 
 Task<Result<void>> RaftLogImpl::send_part(Id to, std::shared_ptr<Outbound> out, SnapshotPart part) {
@@ -123,6 +144,7 @@ void RaftLogImpl::receive_ack(const FrameHeader& header, std::string_view payloa
   if (!in.done() || it == outbound_.end() || it->second->transfer != transfer) return;
   Outbound& out = *it->second;
   if (received > out.next) return;
+  ++out.heard;
   bool any = false;
   for (; out.acked < received; ++out.acked) {
     out.unacked.pop_front();
@@ -137,7 +159,11 @@ void RaftLogImpl::receive_part(const FrameHeader& header, std::string_view paylo
     complain(header.address, "garbage from a server", part.error());
     return;
   }
-  if (leading() || installing_ || part->term < skiff_engine_term(engine_.get())) return;
+  if (leading() || part->term < skiff_engine_term(engine_.get())) return;
+  if (installing_) {
+    if (part->transfer == install_transfer_) acknowledge(header.from, *part, part->seq + 1);
+    return;
+  }
   if (part->seq == 0 && (!inbound_ || inbound_->transfer != part->transfer)) {
     if (inbound_ && inbound_->term > part->term) return;
     inbound_ = std::make_shared<Inbound>();
@@ -162,11 +188,15 @@ void RaftLogImpl::receive_part(const FrameHeader& header, std::string_view paylo
     ++inbound_->next;
     complete = part->last;
   }
-  std::string ack;
-  put_fixed64(ack, part->transfer);
-  put_number(ack, inbound_->next);
-  send_frame(FrameType::snapshot_ack, header.from, ack);
+  acknowledge(header.from, *part, inbound_->next);
   if (complete) offer_snapshot(header);
+}
+
+void RaftLogImpl::acknowledge(Id to, const SnapshotPart& part, std::uint64_t received) {
+  std::string ack;
+  put_fixed64(ack, part.transfer);
+  put_number(ack, received);
+  send_frame(FrameType::snapshot_ack, to, ack);
 }
 
 // The core decides whether it is wanted.
@@ -191,7 +221,9 @@ void RaftLogImpl::offer_snapshot(const FrameHeader& header) {
   }
   const bool wanted = update.snapshot;
   absorb(update, {}, 0);
-  if (wanted) tasks_.spawn("raft install", install(in));
+  if (!wanted) return;
+  install_transfer_ = in->transfer;
+  tasks_.spawn("raft install", install(in));
 }
 
 // The inner log first: should the machine stop in between, it is ahead of the entries, and what

@@ -26,7 +26,46 @@ class MemoryLog final : public Log {
   Revision newest_ = 0;
 };
 
+class Pages final : public StateReader {
+ public:
+  Pages(Log& log, Range range, Revision at) : log_(log), rest_(std::move(range)), at_(at) {}
+
+  Task<Result<std::vector<Record>>> next(std::size_t limit) override {
+    if (done_) co_return std::vector<Record>();
+    Range rest = rest_;
+    auto records = co_await log_.state(std::move(rest), at_, limit);
+    if (!records) co_return records.error();
+    done_ = limit == 0 || records->size() < limit;
+    if (!done_) rest_.begin = records->back().item->key + '\0';
+    co_return std::move(*records);
+  }
+
+ private:
+  Log& log_;
+  Range rest_;
+  Revision at_;
+  bool done_ = false;
+};
+
 }  // namespace
+
+// What serves a log that finds a key's version at any revision without a search.
+
+std::unique_ptr<StateReader> Log::read_state(Range range, Revision at) {
+  return std::make_unique<Pages>(*this, std::move(range), at);
+}
+
+Task<Result<std::vector<Record>>> Log::superseded_by(std::vector<Record> records) {
+  std::vector<Record> out;
+  for (const Record& record : records) {
+    if (record.previous == 0) continue;
+    Range alone = Range::key(record.item->key);
+    auto before = co_await state(std::move(alone), record.item->modified - 1, 1);
+    if (!before) co_return before.error();
+    if (!before->empty()) out.push_back(std::move(before->front()));
+  }
+  co_return out;
+}
 
 // What a log of one server answers to what only shared ones are asked.
 

@@ -5,7 +5,9 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "history.hpp"
@@ -136,7 +138,11 @@ class MvccStore final : public Store {
   Task<void> load_past();
   Task<bool> load_back_to(Revision target);
   Task<bool> read_past(Revision target, Revision from, std::vector<Record>* out);
-  Task<bool> link_past(Revision target, std::vector<Record> records, std::vector<Change>* out);
+  Task<bool> link_past(std::vector<Record> records, std::vector<Change>* out);
+  // Notes what the first of each key's records replaced; `seen` are the keys that are no news.
+  using Replaced = std::unordered_map<std::string_view, ItemPtr>;
+  Task<Result<void>> find_replaced(std::span<const Record> records,
+                                   std::unordered_set<std::string_view>* seen, Replaced* out);
   void install(Change change);
   void scan_window(const Range& range, Revision& cursor, Revision until, std::size_t limit,
                    std::vector<Record>& out) const;

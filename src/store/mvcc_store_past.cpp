@@ -10,8 +10,10 @@ namespace {
 // Changes forgotten, scanned or put back in one turn of the loop: well under a millisecond.
 constexpr std::size_t kSlice = 1024;
 
-// Records asked of the log at once.
+// Records looked at in one turn, and asked of the log at once: it looks through all of the past for
+// each page.
 constexpr std::size_t kPage = 512;
+constexpr std::size_t kPastPage = 8192;
 
 }  // namespace
 
@@ -111,7 +113,7 @@ Task<bool> MvccStore::load_back_to(Revision target) {
   std::vector<Record> records;
   if (!co_await read_past(target, from, &records)) co_return false;
   std::vector<Change> changes;
-  if (!co_await link_past(target, std::move(records), &changes)) co_return false;
+  if (!co_await link_past(std::move(records), &changes)) co_return false;
   // From the newest to the oldest: what is in place is whole at any time.
   Revision expected = from;
   while (generation_ == generation && window_ == expected && !closed_) {
@@ -133,7 +135,7 @@ Task<bool> MvccStore::read_past(Revision target, Revision from, std::vector<Reco
   Revision cursor = target;
   while (cursor < from) {
     Range everything;
-    auto page = co_await log_->history(std::move(everything), cursor, from, kPage);
+    auto page = co_await log_->history(std::move(everything), cursor, from, kPastPage);
     if (!page) {
       log::warn("store", "cannot read history for a watch", {{"error", page.error()}});
       co_return false;
@@ -142,16 +144,45 @@ Task<bool> MvccStore::read_past(Revision target, Revision from, std::vector<Reco
       bytes += sizeof(Change) + History::size_of(*record.item);
       out->push_back(std::move(record));
     }
-    if (page->size() < kPage) break;
+    if (page->size() < kPastPage) break;
     cursor = out->back().item->modified;
     if ((bound != 0 && bytes > bound) || closed_) co_return false;
   }
   co_return bound == 0 || bytes <= bound;
 }
 
+Task<Result<void>> MvccStore::find_replaced(std::span<const Record> records,
+                                            std::unordered_set<std::string_view>* seen,
+                                            Replaced* out) {
+  std::vector<Record> first;
+  for (const Record& record : records) {
+    if (seen->insert(record.item->key).second && record.previous != 0) first.push_back(record);
+  }
+  if (first.empty()) co_return Result<void>();
+  auto versions = co_await log_->superseded_by(std::move(first));
+  if (!versions) co_return versions.error();
+  for (Record& version : *versions) {
+    const std::string_view key = version.item->key;
+    out->emplace(key, std::move(version.item));
+  }
+  co_return Result<void>();
+}
+
 // Tells each record what it replaced.
-Task<bool> MvccStore::link_past(Revision target, std::vector<Record> records,
-                                std::vector<Change>* out) {
+Task<bool> MvccStore::link_past(std::vector<Record> records, std::vector<Change>* out) {
+  Replaced before;
+  {
+    std::unordered_set<std::string_view> seen;
+    for (std::size_t from = 0; from < records.size(); from += kPage) {
+      const auto some = std::span(records).subspan(from, std::min(kPage, records.size() - from));
+      const auto found = co_await find_replaced(some, &seen, &before);
+      if (!found) {
+        log::warn("store", "cannot read history for a watch", {{"error", found.error()}});
+      }
+      if (!found || closed_) co_return false;
+      co_await yield();
+    }
+  }
   std::unordered_map<std::string_view, Slot> last;
   out->reserve(records.size());
   for (Record& record : records) {
@@ -159,11 +190,8 @@ Task<bool> MvccStore::link_past(Revision target, std::vector<Record> records,
     const auto known = last.find(record.item->key);
     if (known != last.end()) {
       change.replaced = known->second;
-    } else if (record.previous != 0) {
-      Range alone = Range::key(record.item->key);
-      const auto before = co_await log_->state(std::move(alone), target, 1);
-      if (!before || closed_) co_return false;
-      if (!before->empty()) change.replaced = Slot{before->front().item, false};
+    } else if (const auto old = before.find(record.item->key); old != before.end()) {
+      change.replaced = Slot{old->second, false};
     }
     // One copy in memory of what is still the newest.
     const Slot* now = index_.find(record.item->key);

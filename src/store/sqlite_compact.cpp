@@ -16,6 +16,8 @@ constexpr std::size_t kStepRows = 48;
 constexpr std::size_t kMostStepRows = 4096;
 constexpr std::size_t kStepBytes = 512U << 10U;
 constexpr std::int64_t kTrimBlocks = 2;  // a step drops at most so many, and makes one
+// A bound of some kilobytes would never let a large state be read.
+constexpr std::int64_t kLeastHeld = 256 << 20;
 // Dropped on request only when it gives back so much.
 constexpr std::int64_t kWorthDropping = 256 << 10;
 // Free pages are given back when they are many: they would be used again soon enough otherwise.
@@ -29,6 +31,11 @@ constexpr int kCutPages = 256;
 
 bool SqliteFile::too_old(WallTime until, WallTime now) const noexcept {
   return options_->history > Duration::zero() && until + options_->history < now;
+}
+
+bool SqliteFile::held(std::int64_t ended, std::int64_t history_bytes) const noexcept {
+  const auto most = std::max(4 * static_cast<std::int64_t>(options_->history_bytes), kLeastHeld);
+  return held_at_ != 0 && ended / 2 > held_at_ && history_bytes <= most;
 }
 
 bool SqliteFile::cut_due() const noexcept { return vacuumed_ >= kCutPages; }
@@ -101,6 +108,7 @@ int SqliteFile::trim(Mark& mark, WallTime now, bool& more) {
     const std::int64_t ended = trim_blocks_.integer(0);
     const WallTime until{std::chrono::microseconds(trim_blocks_.integer(1))};
     if (mark.history_bytes <= bound / 8 * 7) trimming_ = false;
+    if (held(ended, mark.history_bytes) && ended / 2 > mark.compacted) break;
     if (ended / 2 > mark.compacted && !trimming_ && !too_old(until, now)) {
       oldest_ = until;
       break;

@@ -60,6 +60,9 @@ class SqliteFile final : private Connection {
   // history() and state() need not read before `target` any more.
   void forget(Revision target) noexcept { target_ = std::max(target_, target); }
   Revision compacted() const noexcept { return std::max(mark_.compacted, target_); }
+  // Somebody reads the state at `revision`: age and bytes do not take it away until there is four
+  // times as much history as is to be kept. 0: nobody does.
+  void hold(Revision revision) noexcept { held_at_ = revision; }
   // Superseded versions should be moved or dropped: there are enough to be worth the writing.
   bool step_due(WallTime now) const noexcept;
   // One bounded step of that, on disk with the next append; true when there are more.
@@ -136,6 +139,7 @@ class SqliteFile final : private Connection {
   int insert_block(const BlockWriter& block);
   int trim(Mark& mark, WallTime now, bool& more);
   bool too_old(WallTime until, WallTime now) const noexcept;
+  bool held(std::int64_t ended, std::int64_t history_bytes) const noexcept;
   int vacuum(bool& more);
 
   bool full() const noexcept { return options_->durability == Durability::full; }
@@ -149,6 +153,7 @@ class SqliteFile final : private Connection {
   Revision last_ = 0;               // newest revision seen
   Mark mark_;                       // as it is on disk
   Revision target_ = 0;             // of forget()
+  Revision held_at_ = 0;            // of hold()
   bool waiting_ = true;             // a commit waits for the disk
   bool packing_ = false;            // history of format 2 is being brought to this one
   bool stepping_ = false;           // a round of steps is under way

@@ -1,6 +1,8 @@
 #include "sqlite_log.hpp"
 
 #include <atomic>
+#include <set>
+#include <span>
 
 #include "sqlite_file.hpp"
 #include "sqlite_open.hpp"
@@ -14,6 +16,10 @@ constexpr int kWalMost = 16'000;                  // appends wait for it
 constexpr int kLastPages = 64;                    // few enough to be merged while appends wait
 constexpr int kPasses = 4;                        // of merging while writers go on
 constexpr std::uint64_t kUnsynced = 256U << 10U;  // what steps may leave to the next append's sync
+// A state is looked for by reading what there is of every key, so for many keys at once; but these
+// take some 150 bytes each.
+constexpr std::size_t kNotedKeys = 64U << 10U;
+constexpr std::size_t kSlice = 500;  // records looked up in one go
 
 // Writing happens on one thread, in the order it was asked for; reading, and merging the
 // write-ahead log, on another beside it. Members are used on the writer's thread unless marked.
@@ -87,14 +93,33 @@ class SqliteLog final : public Log {
     search->range = std::move(range);
     search->after = after;
     search->until = until;
-    return find(std::move(search), after, limit);
+    if (limit != 0) search->most = limit;
+    std::vector<Record> all;
+    if (after < compacted_) co_return expired(after);
+    SKIFF_CO_CHECK(co_await look(search));
+    search->keep(limit);
+    SKIFF_CO_CHECK(co_await fetch(search, 0, &all));
+    if (after < compacted_) co_return expired(after);
+    co_return all;
   }
   Task<Result<std::vector<Record>>> state(Range range, Revision at, std::size_t limit) override {
-    auto search = std::make_shared<SqliteReader::Search>();
-    search->range = std::move(range);
-    search->until = at;
-    search->state = true;
-    return find(std::move(search), at, limit);
+    Pages pages(*this, std::move(range), at, limit == 0 ? SIZE_MAX : kNotedKeys);
+    co_return co_await pages.next(limit);
+  }
+  std::unique_ptr<StateReader> read_state(Range range, Revision at) override {
+    return std::make_unique<Pages>(*this, std::move(range), at, kNotedKeys);
+  }
+  Task<Result<std::vector<Record>>> superseded_by(std::vector<Record> records) override {
+    std::vector<Record> all;
+    for (std::size_t from = 0; from < records.size(); from += kSlice) {
+      const std::span<const Record> some =
+          std::span(records).subspan(from, std::min(kSlice, records.size() - from));
+      auto job = [this, some] { return reader_->superseded_by(some); };
+      auto found = co_await side_.run(std::move(job));
+      if (!found) co_return found.error();
+      std::move(found->begin(), found->end(), std::back_inserter(all));
+    }
+    co_return all;
   }
   Revision compacted() const override { return compacted_; }
 
@@ -179,26 +204,86 @@ class SqliteLog final : public Log {
                                std::to_string(compacted_.load())};
   }
 
-  // Begins to be read on the loop; `oldest` must still be told at the end.
-  Task<Result<std::vector<Record>>> find(std::shared_ptr<SqliteReader::Search> search,
-                                         Revision oldest, std::size_t limit) {
-    if (oldest < compacted_) co_return expired(oldest);
-    for (bool done = false; !done;) {
+  using SearchPtr = std::shared_ptr<SqliteReader::Search>;
+
+  Task<Result<void>> look(SearchPtr search) {
+    for (;;) {
       auto job = [this, search] { return reader_->search(*search); };
-      const auto looked = co_await side_.run(std::move(job));
-      if (!looked) co_return looked.error();
-      done = *looked;
+      const auto done = co_await side_.run(std::move(job));
+      if (!done) co_return done.error();
+      if (*done) co_return Result<void>();
     }
-    search->keep(limit);
-    std::vector<Record> all;
+  }
+  // Adds to `out` what was found, as far as `limit` (0: all of it).
+  Task<Result<void>> fetch(SearchPtr search, std::size_t limit, std::vector<Record>* out) {
     while (!search->newest.empty() || !search->found.empty()) {
-      auto job = [this, search] { return reader_->fetch(*search); };
+      const std::size_t most = limit == 0 ? SIZE_MAX : limit - out->size();
+      if (most == 0) break;
+      auto job = [this, search, most] { return reader_->fetch(*search, most); };
       auto some = co_await side_.run(std::move(job));
       if (!some) co_return some.error();
-      std::move(some->begin(), some->end(), std::back_inserter(all));
+      std::move(some->begin(), some->end(), std::back_inserter(*out));
     }
-    if (oldest < compacted_) co_return expired(oldest);
-    co_return all;
+    co_return Result<void>();
+  }
+
+  // Part of the range after part, each looked for once.
+  class Pages final : public StateReader {
+   public:
+    Pages(SqliteLog& log, Range range, Revision at, std::size_t most)
+        : log_(log),
+          rest_(std::move(range)),
+          at_(at),
+          most_(most),
+          place_(log.readers_.insert(at)) {
+      log_.hold();
+    }
+    ~Pages() override {
+      log_.readers_.erase(place_);
+      log_.hold();
+    }
+    Pages(const Pages&) = delete;
+    Pages& operator=(const Pages&) = delete;
+
+    Task<Result<std::vector<Record>>> next(std::size_t limit) override {
+      std::vector<Record> all;
+      if (at_ < log_.compacted_) co_return log_.expired(at_);
+      while (!done_ && (limit == 0 || all.size() < limit)) {
+        if (!part_) {
+          part_ = std::make_shared<SqliteReader::Search>();
+          part_->range = rest_;
+          part_->until = at_;
+          part_->state = true;
+          part_->most = most_;
+          SKIFF_CO_CHECK(co_await log_.look(part_));
+          part_->keep(0);
+        }
+        SKIFF_CO_CHECK(co_await log_.fetch(part_, limit, &all));
+        if (!part_->newest.empty()) continue;
+        done_ = part_->range.end == rest_.end;
+        rest_.begin = part_->range.end;
+        part_.reset();
+      }
+      // What was given up meanwhile may be missing.
+      if (at_ < log_.compacted_) co_return log_.expired(at_);
+      co_return all;
+    }
+
+   private:
+    SqliteLog& log_;
+    Range rest_;
+    Revision at_;
+    std::size_t most_;
+    std::multiset<Revision>::iterator place_;
+    SearchPtr part_;
+    bool done_ = false;
+  };
+
+  void hold() {
+    const Revision oldest = readers_.empty() ? 0 : *readers_.begin();
+    thread_.post([this, oldest] {
+      if (file_) file_->hold(oldest);
+    });
   }
 
   void look_after() {
@@ -288,7 +373,8 @@ class SqliteLog final : public Log {
   Env env_;
   Duration interval_;
   std::shared_ptr<Disk> disk_;
-  TimePoint last_flush_;  // the loop's
+  TimePoint last_flush_;             // the loop's
+  std::multiset<Revision> readers_;  // the loop's: states that are being read
   std::unique_ptr<WriteMeter> meter_;
   std::unique_ptr<SqliteFile> file_;
   std::unique_ptr<SqliteReader> reader_;  // the other thread's

@@ -76,7 +76,9 @@ Result<std::vector<Record>> SqliteReader::read() {
 // First `records`, then `history`: what moves from one to the other meanwhile is seen at least
 // once.
 Result<bool> SqliteReader::search(Search& search) {
-  return search.records_done ? search_history(search) : search_records(search);
+  auto done = search.records_done ? search_history(search) : search_records(search);
+  search.bound();
+  return done;
 }
 
 Result<bool> SqliteReader::search_records(Search& search) {
@@ -149,6 +151,21 @@ Result<bool> SqliteReader::search_history(Search& search) {
   return block->ended == 0;
 }
 
+// Keys that turn out not to exist at that revision count too: what lies behind them is not known.
+void SqliteReader::Search::bound() {
+  const auto some = static_cast<std::ptrdiff_t>(most);
+  if (newest.size() / 2 >= most) {
+    const auto cut = std::next(newest.begin(), some);
+    range.end = cut->first;
+    newest.erase(cut, newest.end());
+  }
+  if (found.size() / 2 >= most) {
+    const auto cut = std::next(found.begin(), some);
+    until = cut->first - 1;
+    found.erase(cut, found.end());
+  }
+}
+
 void SqliteReader::Search::keep(std::size_t limit) {
   std::erase_if(newest, [](const auto& entry) { return entry.second.revision <= 0; });
   if (limit == 0) return;
@@ -160,13 +177,14 @@ void SqliteReader::Search::keep(std::size_t limit) {
   }
 }
 
-std::vector<SqliteReader::Wanted> SqliteReader::take(Search& search) {
+std::vector<SqliteReader::Wanted> SqliteReader::take(Search& search, std::size_t most) {
   std::vector<Wanted> wanted;
-  for (auto it = search.newest.begin(); it != search.newest.end() && wanted.size() < kFetchRows;) {
+  most = std::min(most, kFetchRows);
+  for (auto it = search.newest.begin(); it != search.newest.end() && wanted.size() < most;) {
     wanted.push_back({it->first, it->second, std::nullopt});
     it = search.newest.erase(it);
   }
-  for (auto it = search.found.begin(); it != search.found.end() && wanted.size() < kFetchRows;) {
+  for (auto it = search.found.begin(); it != search.found.end() && wanted.size() < most;) {
     it->second.second.revision = it->first;
     wanted.push_back({std::move(it->second.first), it->second.second, std::nullopt});
     it = search.found.erase(it);
@@ -250,12 +268,28 @@ Result<void> SqliteReader::fetch_blocks(std::vector<Wanted>& all) {
   return outcome;
 }
 
-Result<std::vector<Record>> SqliteReader::fetch(Search& search) {
-  std::vector<Wanted> wanted = take(search);
+Result<std::vector<Record>> SqliteReader::fetch(Search& search, std::size_t most) {
+  return fetch_all(take(search, most), search.ended);
+}
+
+// What a record superseded was put away together with it, if it was.
+Result<std::vector<Record>> SqliteReader::superseded_by(std::span<const Record> records) {
+  std::vector<Wanted> wanted;
+  std::int64_t ended = 0;
+  for (const Record& record : records) {
+    if (record.previous == 0) continue;
+    if (wanted.empty()) ended = 2 * record.item->modified - 1;
+    wanted.push_back({record.item->key, {record.previous, 0, 0, 0}, std::nullopt});
+  }
+  return fetch_all(std::move(wanted), ended);
+}
+
+Result<std::vector<Record>> SqliteReader::fetch_all(std::vector<Wanted> wanted,
+                                                    std::int64_t ended) {
   for (Wanted& w : wanted) {
     if (w.place.block == 0) SKIFF_CHECK(fetch_live(w));
   }
-  SKIFF_CHECK(find_moved(search.ended, wanted));
+  SKIFF_CHECK(find_moved(ended, wanted));
   SKIFF_CHECK(fetch_blocks(wanted));
   std::vector<Record> records;
   for (Wanted& w : wanted) {

@@ -2,8 +2,10 @@
 // log while the writer writes. Each call reads one state; what is written between two calls shows.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,6 +32,8 @@ class SqliteReader final : private Connection {
     Revision after = 0;
     Revision until = 0;
     bool state = false;  // versions at `until`, else records in (after, until]
+    // No more are noted than twice this: the first ones. Then `range` (state) or `until` is cut.
+    std::size_t most = SIZE_MAX;
 
     // Where a version was seen: `block` of `history`, or 0 for `records`.
     struct Place {
@@ -44,12 +48,15 @@ class SqliteReader final : private Connection {
     std::int64_t ended = 0;  // `history` is read up to here: by when it was superseded
     bool records_done = false;
 
+    void bound();                  // to `most`
     void keep(std::size_t limit);  // only the first of what was found; 0: all of it
   };
   // False when there is more to look at.
   Result<bool> search(Search& search);
-  // The next rows of what was found, removed from it: at most some hundred.
-  Result<std::vector<Record>> fetch(Search& search);
+  // The next rows of what was found, removed from it: at most `most`, and at most some hundred.
+  Result<std::vector<Record>> fetch(Search& search, std::size_t most = SIZE_MAX);
+  // The versions that these superseded; they come in order of revision.
+  Result<std::vector<Record>> superseded_by(std::span<const Record> records);
 
  private:
   Result<bool> search_records(Search& search);
@@ -61,7 +68,9 @@ class SqliteReader final : private Connection {
     std::optional<Record> record;
   };
   static void consider(Search& search, const BlockEntry& entry, std::int64_t block);
-  static std::vector<Wanted> take(Search& search);
+  static std::vector<Wanted> take(Search& search, std::size_t most);
+  // From where they are seen; `ended`: what has moved since is in blocks behind that.
+  Result<std::vector<Record>> fetch_all(std::vector<Wanted> wanted, std::int64_t ended);
   Result<void> fetch_live(Wanted& wanted);
   Result<void> find_moved(std::int64_t ended, std::vector<Wanted>& all);
   Result<void> fetch_blocks(std::vector<Wanted>& all);

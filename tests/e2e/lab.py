@@ -80,7 +80,7 @@ class Server:
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
-            self.process.wait(20)
+            check(self.process.wait(20) == 0, f"{self.name} was told to stop: {self.tail()}")
 
     def connect(self, timeout):
         return http.client.HTTPSConnection(self.ip, 6443, timeout=timeout, context=self.lab.tls())

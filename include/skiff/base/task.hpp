@@ -19,6 +19,7 @@
 #include <string>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "skiff/base/result.hpp"
 
@@ -65,6 +66,7 @@ class TaskGroup {
   Task<void> join();
 
   std::size_t size() const noexcept { return entries_.size(); }
+  std::vector<std::string> names() const;  // of the tasks that run, oldest first
   const Executor& executor() const noexcept { return executor_; }
 
  private:

@@ -59,6 +59,15 @@ class LogUser {
   virtual void decider_changed() = 0;
 };
 
+// The versions that the keys of a range had at one revision, page by page: what was looked up for
+// one page serves the next. Destroyed before its log.
+class StateReader {
+ public:
+  virtual ~StateReader() = default;
+  // The next in key order, `limit` of them (0: all), fewer only at the end. expired as state().
+  virtual Task<Result<std::vector<Record>>> next(std::size_t limit) = 0;
+};
+
 // Used from the loop only. Destroyed on the loop, after close() or in its place after a failure.
 class Log {
  public:
@@ -84,7 +93,12 @@ class Log {
   // The versions that the keys of `range` had at revision `at`, in key order, at most `limit` (0:
   // all). expired when `at` < compacted. Volatile keys: as they were written last.
   virtual Task<Result<std::vector<Record>>> state(Range range, Revision at, std::size_t limit) = 0;
-  // Oldest revision that those two can read. compact(R) moves it to R at once, though what that
+  // The same for as many pages as the caller likes to have. While it is being read, retention does
+  // not take that state away until there is four times as much history as is to be kept.
+  virtual std::unique_ptr<StateReader> read_state(Range range, Revision at);
+  // The versions that these records superseded, in no order, without those that are kept no more.
+  virtual Task<Result<std::vector<Record>>> superseded_by(std::vector<Record> records);
+  // Oldest revision that all these can read. compact(R) moves it to R at once, though what that
   // gives up goes from disk later. The log's own retention (SqliteOptions) moves it after appends:
   // once versions superseded up to revision S are over the bound in age or bytes, they are dropped
   // oldest first and this becomes S. So it never lies between; it does not move while nothing is

@@ -32,7 +32,7 @@ struct Wires {
   int drop_one_in = 0;
   bool twice = false;
   std::size_t sent = 0;
-  std::size_t bytes = 0;
+  std::size_t large = 0;  // of those, no mere heartbeats
 
   void isolate(Id id, const std::vector<Id>& all) {
     for (const Id other : all) {
@@ -53,7 +53,7 @@ class FakeNetwork final : public Network {
   ~FakeNetwork() override { wires_.receivers.erase(self_); }
   bool send(const Server& to, std::string frame) override {
     ++wires_.sent;
-    wires_.bytes += frame.size();
+    if (frame.size() > 1000) ++wires_.large;
     if (wires_.cut.count({self_, to.id}) != 0) return true;
     if (wires_.drop_one_in != 0 &&
         wires_.loop.random.below(static_cast<std::uint64_t>(wires_.drop_one_in)) == 0) {
@@ -80,7 +80,8 @@ struct Disk {
   store::Recovered floor;       // what a snapshot said
   std::size_t synced = 0;       // of `records`
   bool full = false;
-  Clock* slow = nullptr;  // by it, an append of the inner log takes a second
+  Clock* slow = nullptr;  // by it, an append of the inner log takes a second, a replacement 20
+  int replacements = 0;
   int writes = 0;
 };
 
@@ -159,6 +160,8 @@ class FakeInner final : public store::Log {
   }
   Task<Result<void>> close() override { co_return Result<void>(); }
   Task<Result<void>> replace(Recovered at, std::vector<Record> state) override {
+    if (disk_->slow != nullptr) co_await disk_->slow->sleep_for(20s);
+    ++disk_->replacements;
     std::sort(state.begin(), state.end(),
               [](const Record& a, const Record& b) { return a.item->modified < b.item->modified; });
     disk_->records = std::move(state);

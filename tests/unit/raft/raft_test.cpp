@@ -162,6 +162,39 @@ TEST_CASE("a server that was away gets a snapshot in parts", "[raft]") {
   CHECK(c.nodes[3].user->values.size() == 301);
 }
 
+TEST_CASE("a snapshot that takes long to be put in place is not sent again", "[raft]") {
+  Cluster c;
+  c.keep_bytes = 20'000;
+  c.apply_bytes = 2'000;
+  c.chunk_bytes = 4'000;
+  c.make(3);
+  c.crash(3);
+  for (int i = 0; i < 400; ++i) {
+    REQUIRE(c.put(1, "k" + std::to_string(i % 300), std::string(200, 'x')).has_value());
+  }
+  c.loop.run(1s);
+  c.nodes[3].disk->slow = &c.loop.clock;
+  const int before = c.nodes[3].disk->replacements;
+  REQUIRE(c.start(3, Start::join).has_value());
+  c.loop.run(5s);
+  const std::size_t carried = c.wires.large;
+  SECTION("and the server goes on") {
+    c.loop.run(30s);
+    CHECK(c.nodes[3].disk->replacements == before + 1);
+    CHECK(c.wires.large - carried < 25);  // it is asked how it goes
+  }
+  SECTION("until the server has started anew") {
+    c.crash(3);
+    c.nodes[3].disk->slow = nullptr;
+    REQUIRE(c.start(3, Start::join).has_value());
+    c.loop.run(20s);
+  }
+  CHECK(c.nodes[3].user->values.size() == 300);
+  REQUIRE(c.put(1, "after", "1").has_value());
+  c.loop.run(500ms);
+  CHECK(c.nodes[3].user->values["after"] == "1");
+}
+
 TEST_CASE("three become one and stay writable", "[raft]") {
   Cluster c;
   c.make(3);

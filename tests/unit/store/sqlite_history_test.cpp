@@ -98,6 +98,43 @@ class Past {
     same(*got, expected);
   }
 
+  // In pages, as far as it is not compacted in between.
+  void check_pages(const Range& range, Revision at, std::size_t limit) {
+    const auto reader = log_->read_state(range, at);
+    std::vector<Record> got;
+    for (bool more = true; more;) {
+      auto page = loop_.run(reader->next(limit));
+      if (!page) {
+        REQUIRE(at < log_->compacted());
+        return;
+      }
+      more = page->size() == limit;
+      std::move(page->begin(), page->end(), std::back_inserter(got));
+      append();
+    }
+    std::vector<Record> expected;
+    for (const auto& [key, record] : state_at(at)) {
+      if (range.contains(key)) expected.push_back(record);
+    }
+    same(got, expected);
+  }
+  void check_superseded(Revision after) {
+    auto records = loop_.run(log_->history(Range(), after, next_, 0));
+    if (!records) return;
+    std::map<Revision, Record> expected;
+    for (const Record& record : *records) {
+      if (record.previous != 0) expected[record.previous] = all_.at(record.previous);
+    }
+    const auto found = loop_.run(log_->superseded_by(std::move(*records))).value();
+    std::map<Revision, Record> got;
+    for (const Record& record : found) got[record.item->modified] = record;
+    if (after < log_->compacted()) return;
+    REQUIRE(got.size() == expected.size());
+    for (const auto& [revision, record] : expected) {
+      CHECK(got.at(revision).item->value == record.item->value);
+    }
+  }
+
   SeededRandom& random() { return random_; }
   Revision newest() const { return next_; }
   Revision compacted() const { return log_->compacted(); }
@@ -157,6 +194,8 @@ TEST_CASE("the past is told as it was, until it is compacted") {
       const std::size_t limit = random.below(3) == 0 ? 3 : 0;
       past.check_state(range, at, limit);
       past.check_history(range, at, at + static_cast<Revision>(random.below(200)), limit);
+      if (step % 4 == 0) past.check_pages(range, at, 1 + random.below(6));
+      if (step % 4 == 1) past.check_superseded(at);
       if (random.below(30) == 0) past.compact(past.newest() - 100);
       if (random.below(20) == 0) past.reopen(random.below(2) == 0);
     }
@@ -205,6 +244,55 @@ TEST_CASE("history is kept for as long and as much as was asked") {
     CHECK(machine.loop.run(machine.log->state(Range::key("/a"), newest - 50, 0)).value().size() ==
           1);
   }
+  machine.stop();
+}
+
+// More keys than are noted at once.
+TEST_CASE("a large state is read in pages while it changes") {
+  constexpr int kKeys = 150'000;
+  Directory directory;
+  Machine machine(directory.file());
+  machine.options.durability = Durability::relaxed;
+  machine.options.history_bytes = 1U << 20U;
+  REQUIRE(machine.start().has_value());
+  const auto write = [&](int from, int to, const std::string& value) {
+    std::vector<Op> some;
+    for (int i = from; i < to; ++i) {
+      const std::string key = std::to_string(1'000'000 + i);
+      some.push_back(i % 7 == 3 && value != "first" ? erase(key) : put(key, value));
+    }
+    for (const auto& verdict : machine.loop.run(machine.store->commit(std::move(some)))) {
+      REQUIRE((verdict || verdict.error().code == Code::not_found));
+    }
+  };
+  for (int i = 0; i < kKeys; i += 5000) write(i, i + 5000, "first");
+  write(100'000, 110'000, "second");
+  const Revision at = machine.store->revision();
+  auto reader = machine.log->read_state(Range(), at);
+  int expected = 0;
+  int pages = 0;
+  for (bool more = true; more; ++pages) {
+    const auto page = machine.loop.run(reader->next(5000));
+    REQUIRE(page.has_value());
+    more = page->size() == 5000;
+    for (const Record& record : *page) {
+      const bool changed = expected >= 100'000 && expected < 110'000;
+      if (changed && expected % 7 == 3) ++expected;
+      CHECK(record.item->key == std::to_string(1'000'000 + expected));
+      CHECK(record.item->value == (changed ? "second" : "first"));
+      ++expected;
+    }
+    // All of it superseded, and more of that than is to be kept.
+    if (pages < 15) write(pages * 10'000, (pages + 1) * 10'000, std::string(20, 'x'));
+  }
+  CHECK(expected == kKeys);
+  CHECK(pages == 30);
+  CHECK(machine.log->compacted() <= at);
+  reader.reset();
+  for (int i = 0; i < 100'000; i += 10'000) write(i, i + 10'000, "last");
+  machine.stop();
+  REQUIRE(machine.start().has_value());
+  CHECK(machine.log->compacted() > at);
   machine.stop();
 }
 
