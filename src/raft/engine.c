@@ -25,7 +25,9 @@ skiff_engine* skiff_engine_new(uint64_t id, const char* address, unsigned seed,
   raft_set_election_timeout(&e->raft, election_ms);
   raft_set_pre_vote(&e->raft, true);
   raft_set_max_inflight_entries(&e->raft, 64);
-  raft_set_install_snapshot_timeout(&e->raft, 5000);
+  /* The caller sends until one is in place. Asking again in between, the core would move the mark
+   * that a snapshot has to reach, and one that takes longer than that would never do. */
+  raft_set_install_snapshot_timeout(&e->raft, 24U * 3600 * 1000);
   raft_set_max_catch_up_rounds(&e->raft, 20);
   raft_set_max_catch_up_round_duration(&e->raft, 60000);
   return e;

@@ -28,10 +28,7 @@ Task<void> RaftLogImpl::apply_loop() {
     }
     settle();
     start_flush();
-    if (log_bytes_ > 2 * options_.keep_bytes && !forgetting_) {
-      forgetting_ = true;
-      tasks_.spawn("raft entries", forget_entries());
-    }
+    forget_when_due();
     co_await apply_signal_.wait();
   }
 }
@@ -216,6 +213,55 @@ Task<void> RaftLogImpl::write_inner(WaiterPtr waiter) {
   waiter->finish(outcome);
 }
 
+// By size; and when those for whom more was kept have caught up, or are gone.
+void RaftLogImpl::forget_when_due() {
+  if (forgetting_ || closed_) return;
+  const bool much = log_bytes_ > 2 * options_.keep_bytes + kept_for_behind_;
+  const bool idle = kept_for_behind_ == 0 ||
+                    applied_ <= skiff_engine_snapshot_index(engine_.get()) ||
+                    known_to_all() < applied_;
+  if (!much && idle) return;
+  forgetting_ = true;
+  tasks_.spawn("raft entries", forget_entries());
+}
+
+// What the servers that have answered lately all have.
+Index RaftLogImpl::known_to_all() const {
+  Index least = last_index();
+  if (!leading()) return least;
+  for (const Server& s : servers()) {
+    if (s.id == options_.id || !heard_lately(s.id)) continue;
+    const auto out = outbound_.find(s.id);
+    const Index has =
+        out != outbound_.end() ? out->second->index : skiff_engine_matched(engine_.get(), s.id);
+    least = std::min(least, has);  // to go on from there, the core looks at its term
+  }
+  return least;
+}
+
+// How many entries up to `index` are worth keeping.
+unsigned RaftLogImpl::trailing_entries(Index index) {
+  const Index known = known_to_all();
+  int again = 0;
+  for (auto& [id, peer] : peers_) {
+    const bool behind =
+        outbound_.count(id) != 0 || skiff_engine_matched(engine_.get(), id) < applied_;
+    if (!behind) peer.snapshots = 0;
+    again = std::max(again, peer.snapshots - 1);
+  }
+  // Whoever lacks more than a snapshot has is better off with one, unless that is for ever so.
+  const std::size_t most = std::max(options_.keep_behind_bytes, snapshot_bytes_)
+                           << static_cast<unsigned>(std::min(again, 3));
+  unsigned trailing = 0;
+  std::size_t bytes = 0;
+  for (Index i = index; i >= log_first_; --i, ++trailing) {
+    if (bytes >= options_.keep_bytes && (i < known || bytes >= most)) break;
+    bytes += cost(log_[i - log_first_]);
+  }
+  kept_for_behind_ = bytes > options_.keep_bytes ? bytes - options_.keep_bytes : 0;
+  return trailing;
+}
+
 // Once the inner log has them on disk, entries are only of use to servers that are behind.
 Task<void> RaftLogImpl::forget_entries() {
   const Index index = std::min<Index>(applied_, skiff_engine_stored(engine_.get()));
@@ -227,12 +273,7 @@ Task<void> RaftLogImpl::forget_entries() {
                         index > skiff_engine_snapshot_index(engine_.get()) &&
                         servers_index <= index && term_of(index) != 0;
   if (possible) {
-    unsigned trailing = 0;
-    std::size_t bytes = 0;
-    for (Index i = index; i >= log_first_ && bytes < options_.keep_bytes; --i) {
-      bytes += cost(log_[i - log_first_]);
-      ++trailing;
-    }
+    const unsigned trailing = trailing_entries(index);
     SnapshotMark mark;
     mark.index = index;
     mark.term = term_of(index);

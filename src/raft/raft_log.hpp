@@ -83,6 +83,7 @@ class RaftLogImpl final : public RaftLog {
   };
   struct Peer {
     std::optional<TimePoint> contact;
+    int snapshots = 0;  // sent since it last had everything
     std::string trouble;
     int lost = 0;  // results in a row that it cannot give with all it acknowledged
     std::optional<TimePoint> told_stranger;
@@ -97,13 +98,21 @@ class RaftLogImpl final : public RaftLog {
     WaiterPtr waiter;
   };
   struct Outbound {  // a snapshot on its way to a server
+    explicit Outbound(Executor executor) : changed(std::move(executor)) {}
+    void begin(std::uint64_t number) {  // once more from the start
+      transfer = number;
+      acked = next = 0;
+      unacked.clear();
+    }
     std::uint64_t transfer = 0;
+    Index index = 0;   // of its state
+    Index wanted = 0;  // what the core asks for, or newer
     std::uint64_t acked = 0;
     std::uint64_t next = 0;
     std::uint64_t heard = 0;  // acknowledgements, also of what was acknowledged before
     bool stop = false;
     std::deque<std::string> unacked;  // payloads from `acked` on
-    std::unique_ptr<Signal> changed;
+    Signal changed;
   };
   struct Inbound {
     std::uint64_t transfer = 0;
@@ -169,7 +178,10 @@ class RaftLogImpl final : public RaftLog {
   bool inner_due() const;
   void start_flush();
   Task<void> flush_when_due();
+  void forget_when_due();
   Task<void> forget_entries();
+  Index known_to_all() const;
+  unsigned trailing_entries(Index index);
   std::vector<store::Record> take_for_inner();
 
   // raft_requests.cpp
@@ -206,13 +218,15 @@ class RaftLogImpl final : public RaftLog {
   // raft_snapshots.cpp
   void start_snapshot(Id to);
   Task<void> send_snapshot(Id to, std::shared_ptr<Outbound> out);
+  bool heard_lately(Id id) const;
   Task<Result<void>> send_state(Id to, std::shared_ptr<Outbound> out);
   Task<Result<void>> send_part(Id to, std::shared_ptr<Outbound> out, SnapshotPart part);
   Task<Result<void>> wait_acked(Id to, std::shared_ptr<Outbound> out, std::size_t at_most);
   void receive_part(const FrameHeader& header, std::string_view payload);
   void receive_ack(const FrameHeader& header, std::string_view payload);
   void offer_snapshot(const FrameHeader& header);
-  Task<void> wait_installed(Id to, std::shared_ptr<Outbound> out, std::string last, Index index);
+  Task<Result<void>> wait_installed(Id to, std::shared_ptr<Outbound> out, std::string last,
+                                    Index index);
   void acknowledge(Id to, const SnapshotPart& part, std::uint64_t received);
   Task<void> install(std::shared_ptr<Inbound> in);
 
@@ -288,6 +302,8 @@ class RaftLogImpl final : public RaftLog {
   TimePoint round_sent_;
   std::set<Id> round_yes_;
   std::map<Id, std::shared_ptr<Outbound>> outbound_;
+  std::size_t snapshot_bytes_ = 0;   // of the last that was sent, or so far
+  std::size_t kept_for_behind_ = 0;  // bytes of entries over `keep_bytes`
   std::shared_ptr<Inbound> inbound_;
   std::map<std::string, TimePoint> complaints_;
   std::optional<TimePoint> armed_;

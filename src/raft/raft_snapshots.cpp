@@ -12,35 +12,48 @@ namespace {
 constexpr std::size_t kWindow = 4;  // parts that were not acknowledged yet
 constexpr std::size_t kRecordsARead = 1024;
 constexpr Duration kRepeat = std::chrono::seconds(1);
-constexpr int kPatience = 15;  // repeats without an answer
-constexpr int kFewer = 3;      // of those once the server has everything
+constexpr int kPatience = 15;                         // repeats without an answer
+constexpr int kFewer = 3;                             // of those once the server has everything
+constexpr Duration kGone = std::chrono::seconds(10);  // who has said nothing for so long
 
 }  // namespace
 
+bool RaftLogImpl::heard_lately(Id id) const {
+  const auto peer = peers_.find(id);
+  return peer != peers_.end() && peer->second.contact &&
+         env_.clock->now() - *peer->second.contact < kGone;
+}
+
+// The core asks once: from then on it waits for a snapshot to be in place.
 void RaftLogImpl::start_snapshot(Id to) {
-  if (closing_ || outbound_.count(to) != 0) return;
-  auto out = std::make_shared<Outbound>();
-  out->transfer = env_.random->next();
-  out->changed = std::make_unique<Signal>(env_.executor);
-  outbound_.emplace(to, out);
-  tasks_.spawn("raft snapshot", send_snapshot(to, out));
+  if (closing_) return;
+  auto& out = outbound_[to];
+  const bool begins = !out || out->stop;  // one of an earlier leadership may not have ended yet
+  if (begins) out = std::make_shared<Outbound>(env_.executor);
+  out->wanted = skiff_engine_snapshot_index(engine_.get());
+  if (begins) tasks_.spawn("raft snapshot", send_snapshot(to, out));
 }
 
 Task<void> RaftLogImpl::send_snapshot(Id to, std::shared_ptr<Outbound> out) {
-  const auto outcome = co_await send_state(to, out);
-  if (!outcome) {
+  const auto in_place = [&] { return skiff_engine_matched(engine_.get(), to) >= out->wanted; };
+  while (!out->stop && leading() && !in_place()) {
+    const auto outcome = co_await send_state(to, out);
+    if (outcome) continue;
     log::warn("raft", "a snapshot did not get through; it will be tried again",
               {{"server", to}, {"error", outcome.error()}});
-    // The core asks again at every heartbeat.
-    co_await env_.clock->sleep_for(kRepeat);
+    do {
+      co_await env_.clock->sleep_for(kRepeat);
+    } while (!out->stop && leading() && !heard_lately(to));
   }
-  outbound_.erase(to);
+  const auto it = outbound_.find(to);
+  if (it != outbound_.end() && it->second == out) outbound_.erase(it);
   status_signal_.notify_all();
 }
 
 // The newest state that the inner log can be brought to: newer than the core thinks is fine.
 Task<Result<void>> RaftLogImpl::send_state(Id to, std::shared_ptr<Outbound> out) {
   SnapshotPart part;
+  out->begin(env_.random->next());
   part.transfer = out->transfer;
   part.term = skiff_engine_term(engine_.get());
   part.mark.index = applied_;
@@ -51,6 +64,8 @@ Task<Result<void>> RaftLogImpl::send_state(Id to, std::shared_ptr<Outbound> out)
   part.at.compacted = applied_revision_;
   part.at.resumable = applied_revision_;
   const store::Revision revision = applied_revision_;
+  out->index = applied_;
+  ++peers_[to].snapshots;
   if (part.mark.term == 0) co_return Error{Code::unavailable, "nothing is applied yet"};
   log::info("raft", "sending a snapshot", {{"server", to}, {"index", part.mark.index}});
   SKIFF_CO_CHECK(co_await flush_inner());
@@ -80,14 +95,12 @@ Task<Result<void>> RaftLogImpl::send_state(Id to, std::shared_ptr<Outbound> out)
   SKIFF_CO_CHECK(co_await send_part(to, out, part));
   std::string last = out->unacked.back();
   SKIFF_CO_CHECK(co_await wait_acked(to, out, 0));
-  co_await wait_installed(to, out, std::move(last), part.mark.index);
-  co_return Result<void>();
+  co_return co_await wait_installed(to, out, std::move(last), part.mark.index);
 }
 
-// The core asks for a snapshot until it hears that one is in place, and that takes a large one a
-// while. Asked with the last part, the server says that it is still at it.
-Task<void> RaftLogImpl::wait_installed(Id to, std::shared_ptr<Outbound> out, std::string last,
-                                       Index index) {
+// That takes a large one a while. Asked with the last part, the server says that it is still at it.
+Task<Result<void>> RaftLogImpl::wait_installed(Id to, std::shared_ptr<Outbound> out,
+                                               std::string last, Index index) {
   auto wait = [](RaftLogImpl* log, Id server, Index until, Outbound* o) -> Task<Result<void>> {
     while (!o->stop && skiff_engine_matched(log->engine_.get(), server) < until) {
       co_await log->change_signal_.wait();
@@ -98,14 +111,16 @@ Task<void> RaftLogImpl::wait_installed(Id to, std::shared_ptr<Outbound> out, std
     const std::uint64_t heard = out->heard;
     auto waiting = wait(this, to, index, out.get());
     const auto done = co_await with_timeout(*env_.clock, kRepeat, "a snapshot", std::move(waiting));
-    if (done) co_return;
+    if (done) co_return Result<void>();
     if (out->heard != heard) silent = -1;
     send_frame(FrameType::snapshot, to, last);
   }
+  co_return Error{Code::unavailable, "the server has not put it in place"};
 }
 
 Task<Result<void>> RaftLogImpl::send_part(Id to, std::shared_ptr<Outbound> out, SnapshotPart part) {
   std::string payload = encode_part(part);
+  snapshot_bytes_ = part.seq == 0 ? payload.size() : snapshot_bytes_ + payload.size();
   send_frame(FrameType::snapshot, to, payload);
   out->unacked.push_back(std::move(payload));
   ++out->next;
@@ -116,7 +131,7 @@ Task<Result<void>> RaftLogImpl::send_part(Id to, std::shared_ptr<Outbound> out, 
 Task<Result<void>> RaftLogImpl::wait_acked(Id to, std::shared_ptr<Outbound> out,
                                            std::size_t at_most) {
   auto wait = [](std::shared_ptr<Outbound> o, std::uint64_t seen) -> Task<Result<void>> {
-    while (o->acked == seen && !o->stop) co_await o->changed->wait();
+    while (o->acked == seen && !o->stop) co_await o->changed.wait();
     co_return Result<void>();
   };
   int silent = 0;
@@ -150,7 +165,7 @@ void RaftLogImpl::receive_ack(const FrameHeader& header, std::string_view payloa
     out.unacked.pop_front();
     any = true;
   }
-  if (any) out.changed->notify_all();
+  if (any) out.changed.notify_all();
 }
 
 void RaftLogImpl::receive_part(const FrameHeader& header, std::string_view payload) {

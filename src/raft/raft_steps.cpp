@@ -178,7 +178,7 @@ void RaftLogImpl::state_changed() {
     round_open_ = false;
     for (auto& [id, out] : outbound_) {
       out->stop = true;
-      out->changed->notify_all();
+      out->changed.notify_all();
     }
   }
   was_leading_ = leads;
@@ -240,6 +240,7 @@ void RaftLogImpl::tick() {
     round_open_ = false;  // something got lost: ask again
     next_round();
   }
+  if (kept_for_behind_ > 0) forget_when_due();
   settle();
 }
 

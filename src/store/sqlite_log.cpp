@@ -1,6 +1,7 @@
 #include "sqlite_log.hpp"
 
 #include <atomic>
+#include <mutex>
 #include <set>
 #include <span>
 
@@ -16,10 +17,7 @@ constexpr int kWalMost = 16'000;                  // appends wait for it
 constexpr int kLastPages = 64;                    // few enough to be merged while appends wait
 constexpr int kPasses = 4;                        // of merging while writers go on
 constexpr std::uint64_t kUnsynced = 256U << 10U;  // what steps may leave to the next append's sync
-// A state is looked for by reading what there is of every key, so for many keys at once; but these
-// take some 150 bytes each.
-constexpr std::size_t kNotedKeys = 64U << 10U;
-constexpr std::size_t kSlice = 500;  // records looked up in one go
+constexpr std::size_t kSlice = 500;               // records looked up in one go
 
 // Writing happens on one thread, in the order it was asked for; reading, and merging the
 // write-ahead log, on another beside it. Members are used on the writer's thread unless marked.
@@ -28,6 +26,7 @@ class SqliteLog final : public Log {
   SqliteLog(Env env, SqliteOptions options, std::shared_ptr<Disk> disk)
       : env_(env),
         interval_(options.volatile_interval),
+        noted_keys_(options.noted_keys),
         disk_(std::move(disk)),
         last_flush_(env.clock->now()) {}
   ~SqliteLog() override {
@@ -103,11 +102,11 @@ class SqliteLog final : public Log {
     co_return all;
   }
   Task<Result<std::vector<Record>>> state(Range range, Revision at, std::size_t limit) override {
-    Pages pages(*this, std::move(range), at, limit == 0 ? SIZE_MAX : kNotedKeys);
+    Pages pages(*this, std::move(range), at, limit == 0 ? SIZE_MAX : noted_keys_);
     co_return co_await pages.next(limit);
   }
   std::unique_ptr<StateReader> read_state(Range range, Revision at) override {
-    return std::make_unique<Pages>(*this, std::move(range), at, kNotedKeys);
+    return std::make_unique<Pages>(*this, std::move(range), at, noted_keys_);
   }
   Task<Result<std::vector<Record>>> superseded_by(std::vector<Record> records) override {
     std::vector<Record> all;
@@ -334,7 +333,9 @@ class SqliteLog final : public Log {
     ++passes_;
     side_.post([this] {
       if (!reader_) return;
+      std::unique_lock lock(merging_now_);
       auto merged = reader_->checkpoint();
+      lock.unlock();
       thread_.post([this, merged = std::move(merged)] { merged_aside(merged); });
     });
   }
@@ -355,6 +356,7 @@ class SqliteLog final : public Log {
     look_after();
   }
   void finish_merging() {
+    const std::scoped_lock lock(merging_now_);  // the other thread's may be under way
     const auto merged = file_->checkpoint();
     if (!merged) complain(kNotMerged, merged.error());
   }
@@ -372,12 +374,14 @@ class SqliteLog final : public Log {
 
   Env env_;
   Duration interval_;
+  std::size_t noted_keys_;
   std::shared_ptr<Disk> disk_;
   TimePoint last_flush_;             // the loop's
   std::multiset<Revision> readers_;  // the loop's: states that are being read
   std::unique_ptr<WriteMeter> meter_;
   std::unique_ptr<SqliteFile> file_;
   std::unique_ptr<SqliteReader> reader_;  // the other thread's
+  std::mutex merging_now_;                // held by the thread that merges
   metrics::Gauge* size_ = nullptr;
   WallTime now_{};  // of the last append
   bool step_posted_ = false;

@@ -1,6 +1,8 @@
 // Durable puts through three servers on this machine: skiff's over loopback TLS with an fsync each,
 // beside three members of etcd (Debian's etcd-server) on the same disk.
-//   bench_raft [DIRECTORY [SECONDS [WRITERS]]]    (the temporary directory, 5, 64)
+// Then a fourth server joins while the writers go on.
+//   bench_raft [DIRECTORY [SECONDS [WRITERS [OBJECTS]]]]    (the temporary directory, 5, 64,
+//   200000)
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -159,52 +161,75 @@ void start(Member& m, raft::Id id, const fs::path& directory, const pki::Certifi
   m.store = std::move(*store);
 }
 
-// What the log could do for a store that had several appends under way: as many records as there
-// are writers, in four batches.
-Figures pipelined(Member& m, int seconds, std::size_t writers) {
-  store::Revision next = m.store->revision();
-  const std::size_t size = std::max<std::size_t>(writers / 4, 1);
-  auto put = [&m, &next, size](std::string key) -> Task<bool> {
-    std::vector<store::Record> records;
-    for (std::size_t i = 0; i < size; ++i) {
-      auto item = std::make_shared<store::Item>();
-      item->key = key + "/" + std::to_string(i);
-      item->value.assign(1024, 'x');
-      item->modified = ++next;
-      store::Record record;
-      record.item = std::move(item);
-      records.push_back(std::move(record));
+void run_alone(Member& m) {
+  m.thread = std::thread([&m] {
+    auto guard = asio::make_work_guard(m.loop.io);
+    m.loop.io.restart();
+    m.loop.io.run();
+  });
+}
+
+void fill(Member& m, std::size_t objects) {
+  for (std::size_t made = 0; made < objects;) {
+    std::vector<store::Op> ops;
+    for (int i = 0; i < 1000; ++i, ++made) {
+      store::Op op;
+      op.key = "/filled/" + std::to_string(made);
+      op.value.assign(1024, 'x');
+      ops.push_back(std::move(op));
     }
-    auto shared = std::make_shared<const std::vector<store::Record>>(std::move(records));
-    const auto done = co_await m.log->append(std::move(shared));
-    co_return done.has_value();
+    for (const auto& verdict : m.loop.wait(m.store->commit(std::move(ops)))) {
+      if (!verdict) give_up(verdict.error().message);
+    }
+  }
+}
+
+// Until it votes, which it may once it has everything.
+template <class Put>
+void join_under_load(Member* members, std::size_t writers, Put put) {
+  Member& first = members[0];
+  const auto page = first.store->range(store::Range::prefix("/"), 1);
+  const TimePoint begin = first.loop.clock.now();
+  double took = 0;
+  auto join = [&]() -> Task<void> {
+    raft::Server server;
+    server.id = 4;
+    server.address = members[3].address;
+    Result<void> ok = co_await first.log->add(server);
+    if (!ok) give_up(ok.error().message);
+    for (;;) {
+      ok = co_await first.log->promote(4);
+      if (ok) break;
+      co_await first.loop.clock.sleep_for(100ms);
+    }
+    took = std::chrono::duration<double>(first.loop.clock.now() - begin).count();
   };
-  Figures batches = measure(m.loop, seconds, 4, put);
-  Figures out;
-  out.seconds = batches.seconds;
-  out.failed = batches.failed * size;
-  for (const double ms : batches.milliseconds)
-    out.milliseconds.insert(out.milliseconds.end(), size, ms);
-  return out;
+  TaskGroup group(first.loop.io.get_executor());
+  group.spawn("join", join());
+  Figures all;
+  while (took == 0) {
+    Figures some = measure(first.loop, 1, writers, put);
+    all.seconds += some.seconds;
+    all.failed += some.failed;
+    all.milliseconds.insert(all.milliseconds.end(), some.milliseconds.begin(),
+                            some.milliseconds.end());
+  }
+  all.print("while a fourth joins");
+  std::printf("a server of %zu objects joins  %6.2f s\n", page->items.size() + page->remaining,
+              took);
 }
 
 // Ends the program: nobody stops the servers one by one.
 [[noreturn]] void skiff_against(double etcd, const fs::path& directory, int seconds,
-                                std::size_t writers) {
-  static Member members[3];
+                                std::size_t writers, std::size_t objects) {
+  static Member members[4];
   const auto ca =
       pki::CertificateAuthority::create(members[0].loop.clock, members[0].loop.random, "bench");
   for (std::size_t i = 0; i < 3; ++i) {
     start(members[i], i + 1, directory / ("skiff" + std::to_string(i + 1)), ca);
   }
   Member& first = members[0];
-  for (std::size_t i = 1; i < 3; ++i) {
-    members[i].thread = std::thread([&m = members[i]] {
-      auto guard = asio::make_work_guard(m.loop.io);
-      m.loop.io.restart();
-      m.loop.io.run();
-    });
-  }
+  for (std::size_t i = 1; i < 3; ++i) run_alone(members[i]);
   while (first.log->decider() != store::Decider::here) first.loop.io.run_one();
   for (std::size_t i = 1; i < 3; ++i) {
     raft::Server server;
@@ -227,11 +252,14 @@ Figures pipelined(Member& m, int seconds, std::size_t writers) {
   figures.print("skiff, three servers");
   Figures lone = measure(first.loop, seconds, 1, put);
   lone.print("skiff, three servers, 1 writer");
-  pipelined(first, seconds, writers).print("skiff, the log: 4 batches");
   if (etcd > 0) std::printf("%.1f times etcd\n", figures.rate() / etcd);
+  fill(first, objects);
+  start(members[3], 4, directory / "skiff4", ca);
+  run_alone(members[3]);
+  join_under_load(members, writers, put);
   std::fflush(stdout);
-  for (std::size_t i = 1; i < 3; ++i) members[i].loop.io.stop();
-  for (std::size_t i = 1; i < 3; ++i) members[i].thread.join();
+  for (std::size_t i = 1; i < 4; ++i) members[i].loop.io.stop();
+  for (std::size_t i = 1; i < 4; ++i) members[i].thread.join();
   fs::remove_all(directory);
   std::_Exit(0);
 }
@@ -335,10 +363,11 @@ int main(int argc, char** argv) {
       (argc > 1 ? fs::path(argv[1]) : fs::temp_directory_path()) / "skiff-raft-bench";
   const int seconds = argc > 2 ? std::atoi(argv[2]) : 5;
   const std::size_t writers = argc > 3 ? static_cast<std::size_t>(std::atoi(argv[3])) : 64;
+  const std::size_t objects = argc > 4 ? static_cast<std::size_t>(std::atoi(argv[4])) : 200'000;
   fs::remove_all(directory);
   fs::create_directories(directory);
   std::printf("puts of 1 KB, %zu writers, %d s, in %s\n", writers, seconds, directory.c_str());
   std::fflush(stdout);
   const double etcd = etcd_rate(directory, seconds, writers);
-  skiff_against(etcd, directory, seconds, writers);
+  skiff_against(etcd, directory, seconds, writers, objects);
 }

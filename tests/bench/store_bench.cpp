@@ -1,7 +1,7 @@
 // What the store costs: durable commits against a bare fsync loop and against etcd in the same
 // directory, compaction, restart, an idle hour, large ranges, watch fan-out, memory.
 //   bench_store [DIRECTORY [OBJECTS [PART]]]    (the temporary directory, 1000000, all of it;
-//   parts: commits, etcd, idle, restart, compact, fanout, memory)
+//   parts: commits, etcd, idle, restart, past, compact, fanout, memory)
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -270,6 +270,53 @@ void restart_time(const std::string& directory, int objects) {
   }
 }
 
+// What a client that was connected before a restart may ask for first: the changes since then, and
+// the rest of a list. `changes` objects of many have been changed.
+void past_after_restart(const std::string& directory, int objects, int changes) {
+  SqliteOptions options;
+  options.path = directory + "/past";
+  options.durability = Durability::relaxed;
+  Bench bench;
+  auto store = bench.open(std::move(*open_sqlite_log(bench.env(), options)));
+  fill(bench, *store, objects, 1000);
+  const Revision at = store->revision();
+  fill(bench, *store, changes, 1000);
+  bench.close(std::move(store));
+  auto log = std::move(*open_sqlite_log(bench.env(), options));
+  Log* raw = log.get();
+  store = bench.open(std::move(log));
+  TimePoint start = wall_clock.now();
+  WatchOptions since;
+  since.after = at;
+  auto watch = store->watch(std::move(since));
+  if (!watch) std::exit(1);
+  int seen = 0;
+  while (seen < changes) {
+    const auto events = bench.run((*watch)->next());
+    if (!events) {
+      std::printf("the watch ended: %s\n", events.error().message.c_str());
+      break;
+    }
+    seen += static_cast<int>(events->size());
+  }
+  std::printf("watch from before a restart    %9.2f s  (%d changes among %d objects)\n",
+              seconds_since(start), seen, objects);
+  watch->reset();
+  start = wall_clock.now();
+  auto reader = raw->read_state(Range(), at);
+  std::size_t keys = 0;
+  for (bool more = true; more;) {
+    const auto page = bench.run(reader->next(500));
+    if (!page) std::exit(1);
+    keys += page->size();
+    more = page->size() == 500;
+  }
+  std::printf("a state from disk, in pages    %9.2f s  (%zu keys, %.0f /s)\n", seconds_since(start),
+              keys, static_cast<double>(keys) / seconds_since(start));
+  reader.reset();
+  bench.close(std::move(store));
+}
+
 // An hour of one node's lease, in virtual time.
 void idle_hour(const std::string& directory) {
   Bench bench;
@@ -399,6 +446,7 @@ int main(int argc, char** argv) {
   if (wanted("etcd")) compare_with_etcd(directory);
   if (wanted("idle")) idle_hour(directory);
   if (wanted("restart")) restart_time(directory, objects);
+  if (wanted("past")) past_after_restart(directory, objects, objects / 20);
   if (wanted("compact")) compaction_pause(directory, objects);
   std::filesystem::remove_all(directory);
   if (wanted("fanout")) {

@@ -150,8 +150,11 @@ struct RaftOptions {
   Duration request_timeout = std::chrono::seconds(10);  // forward(), barrier(), changes of members
 
   // Entries kept for servers that are a little behind; beyond, they get a snapshot. Memory and
-  // disk.
+  // disk. For one that answers and still lacks more, or gets a snapshot just now, the second bound
+  // holds, or the size of that snapshot; and twice, four times, eight times that when it needs
+  // another and another one: else it would never catch up with busy servers.
   std::size_t keep_bytes = 8U << 20U;
+  std::size_t keep_behind_bytes = 64U << 20U;
   // Records wait in memory for the inner log until they are this many bytes or this old; they are
   // in entries meanwhile.
   std::size_t apply_bytes = 1U << 20U;

@@ -161,6 +161,9 @@ struct SqliteOptions {
   // matter), and the oldest as soon as all together take more than `history_bytes` (0: no bound).
   Duration history = std::chrono::hours(24);
   std::size_t history_bytes = 256U << 20U;
+  // A state read in pages is looked for by reading all of the newest versions, so for many keys at
+  // once: twice as many at most, some 150 bytes each.
+  std::size_t noted_keys = 256U << 10U;
   std::shared_ptr<const Sealer>
       sealer;  // null: nothing is sealed, and sealed values cannot be read
 };

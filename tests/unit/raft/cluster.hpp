@@ -261,6 +261,7 @@ struct Cluster {
   Wires wires{loop};
   std::map<Id, Node> nodes;
   std::size_t keep_bytes = 8U << 20U;
+  std::size_t keep_behind_bytes = 64U << 20U;
   std::size_t apply_bytes = 1U << 20U;
   std::size_t chunk_bytes = 512U << 10U;
   std::size_t entry_bytes = 1U << 20U;
@@ -302,6 +303,7 @@ struct Cluster {
     options.network = node.network.get();
     options.entries = node.entries.get();
     options.keep_bytes = keep_bytes;
+    options.keep_behind_bytes = keep_behind_bytes;
     options.apply_bytes = apply_bytes;
     options.snapshot_chunk_bytes = chunk_bytes;
     options.max_entry_bytes = entry_bytes;

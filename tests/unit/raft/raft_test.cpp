@@ -128,6 +128,7 @@ TEST_CASE("a leader that is cut off does not answer reads", "[raft]") {
 TEST_CASE("a server that was away gets a snapshot in parts", "[raft]") {
   Cluster c;
   c.keep_bytes = 20'000;
+  c.keep_behind_bytes = 20'000;
   c.apply_bytes = 2'000;
   c.chunk_bytes = 4'000;
   c.make(3);
@@ -162,9 +163,42 @@ TEST_CASE("a server that was away gets a snapshot in parts", "[raft]") {
   CHECK(c.nodes[3].user->values.size() == 301);
 }
 
+TEST_CASE("a server catches up while much is written", "[raft]") {
+  Cluster c;
+  c.keep_bytes = 4'000;
+  c.keep_behind_bytes = 8'000;
+  c.apply_bytes = 2'000;
+  c.chunk_bytes = 4'000;
+  c.make(3);
+  c.crash(3);
+  const auto write = [&](int n) {
+    for (int i = 0; i < n; ++i) {
+      const auto done = c.put(1, "k" + std::to_string(i % 300), std::string(200, 'x'));
+      REQUIRE(done.has_value());
+      c.loop.run(50ms);
+    }
+  };
+  write(400);
+  c.nodes[3].disk->slow = &c.loop.clock;
+  const int before = c.nodes[3].disk->replacements;
+  REQUIRE(c.start(3, Start::join).has_value());
+  // A snapshot of 70 KB takes 20 s to be put in place; twice as much is written meanwhile.
+  write(300);
+  CHECK(c.nodes[1].log->status().entry_bytes > 50'000);
+  write(1200);
+  CHECK(c.nodes[3].disk->replacements <= before + 3);
+  c.nodes[3].disk->slow = nullptr;
+  write(100);
+  c.loop.run(1s);
+  CHECK(c.nodes[3].disk->replacements <= before + 3);
+  CHECK(c.nodes[3].user->revision == c.nodes[1].user->revision);
+  CHECK(c.nodes[1].log->status().entry_bytes < 16'000);
+}
+
 TEST_CASE("a snapshot that takes long to be put in place is not sent again", "[raft]") {
   Cluster c;
   c.keep_bytes = 20'000;
+  c.keep_behind_bytes = 20'000;
   c.apply_bytes = 2'000;
   c.chunk_bytes = 4'000;
   c.make(3);

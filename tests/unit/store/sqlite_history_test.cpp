@@ -16,6 +16,7 @@ class Past {
     options_.path = directory_.file();
     options_.durability = Durability::relaxed;
     options_.history_bytes = 20'000;
+    options_.noted_keys = 3;
     open();
   }
 
@@ -249,11 +250,12 @@ TEST_CASE("history is kept for as long and as much as was asked") {
 
 // More keys than are noted at once.
 TEST_CASE("a large state is read in pages while it changes") {
-  constexpr int kKeys = 150'000;
+  constexpr int kKeys = 30'000;
   Directory directory;
   Machine machine(directory.file());
   machine.options.durability = Durability::relaxed;
   machine.options.history_bytes = 1U << 20U;
+  machine.options.noted_keys = 2000;
   REQUIRE(machine.start().has_value());
   const auto write = [&](int from, int to, const std::string& value) {
     std::vector<Op> some;
@@ -265,31 +267,31 @@ TEST_CASE("a large state is read in pages while it changes") {
       REQUIRE((verdict || verdict.error().code == Code::not_found));
     }
   };
-  for (int i = 0; i < kKeys; i += 5000) write(i, i + 5000, "first");
-  write(100'000, 110'000, "second");
+  for (int i = 0; i < kKeys; i += 1000) write(i, i + 1000, "first");
+  write(20'000, 22'000, "second");
   const Revision at = machine.store->revision();
   auto reader = machine.log->read_state(Range(), at);
   int expected = 0;
   int pages = 0;
   for (bool more = true; more; ++pages) {
-    const auto page = machine.loop.run(reader->next(5000));
+    const auto page = machine.loop.run(reader->next(1000));
     REQUIRE(page.has_value());
-    more = page->size() == 5000;
+    more = page->size() == 1000;
     for (const Record& record : *page) {
-      const bool changed = expected >= 100'000 && expected < 110'000;
+      const bool changed = expected >= 20'000 && expected < 22'000;
       if (changed && expected % 7 == 3) ++expected;
       CHECK(record.item->key == std::to_string(1'000'000 + expected));
       CHECK(record.item->value == (changed ? "second" : "first"));
       ++expected;
     }
-    // All of it superseded, and more of that than is to be kept.
-    if (pages < 15) write(pages * 10'000, (pages + 1) * 10'000, std::string(20, 'x'));
+    // All of it is superseded, and more of that than is to be kept.
+    if (pages < 15) write(pages * 2000, (pages + 1) * 2000, std::string(200, 'x'));
   }
   CHECK(expected == kKeys);
   CHECK(pages == 30);
   CHECK(machine.log->compacted() <= at);
   reader.reset();
-  for (int i = 0; i < 100'000; i += 10'000) write(i, i + 10'000, "last");
+  for (int i = 0; i < kKeys; i += 1000) write(i, i + 1000, std::string(200, 'y'));
   machine.stop();
   REQUIRE(machine.start().has_value());
   CHECK(machine.log->compacted() > at);
