@@ -10,6 +10,7 @@
 #include "request_info.hpp"
 #include "skiff/apiserver/apiserver.hpp"
 #include "status.hpp"
+#include "watch_pace.hpp"
 
 namespace skiff::apiserver {
 
@@ -92,6 +93,7 @@ class Service {
   OpenApi openapi_;
   bool ready_ = false;
   std::size_t in_flight_ = 0;
+  WatchPace watch_pace_;
   metrics::Gauge* watchers_ = nullptr;
   metrics::Histogram* durations_ = nullptr;
 };

@@ -10,6 +10,11 @@ namespace {
 using registry::WatchEvent;
 
 constexpr Duration kLongestWatch = std::chrono::hours(24);
+// A watch gathers events where there are fewer than one each millisecond.
+constexpr Duration kFirstPause = std::chrono::milliseconds(1);
+constexpr Duration kEach = std::chrono::milliseconds(1);
+constexpr std::size_t kMany = 8;  // of fewer no rate can be told
+constexpr Duration kBusy = std::chrono::seconds(1);
 
 std::string_view opening(WatchEvent::Type type) {
   switch (type) {
@@ -38,14 +43,17 @@ Result<bool> parse_flag(std::string_view text, std::string_view name) {
 class WatchSession {
  public:
   WatchSession(const Env& env, http::Exchange& exchange, std::unique_ptr<registry::Watcher> watcher,
-               const Presentation& presentation, Duration bookmark_interval, TimePoint end)
+               const Presentation& presentation, Duration bookmark_interval, TimePoint end,
+               WatchPace& pace)
       : clock_(*env.clock),
         exchange_(exchange),
         watcher_(std::move(watcher)),
         presentation_(presentation),
         bookmark_interval_(bookmark_interval),
         end_(end),
-        idle_(env.executor) {}
+        idle_(env.executor),
+        pace_(pace),
+        spread_(static_cast<std::uint32_t>(env.random->below(512))) {}
 
   Task<void> run() {
     using namespace asio::experimental::awaitable_operators;  // NOLINT
@@ -91,7 +99,24 @@ class WatchSession {
       for (const WatchEvent& e : *events) append(part, e);
       const bool sent = co_await write(std::move(part));
       if (!sent) co_return;
+      co_await gather(events->size());
     }
+  }
+
+  // Step by step, and not where much happens: there a client would get more than it can take in one
+  // go, and whoever writes would no longer be held up by all that has to be sent. Not all watches
+  // at the same time: between three and five quarters of the pause.
+  Task<void> gather(std::size_t just_sent) {
+    const TimePoint now = clock_.now();
+    const Duration most = pace_.sent(now, slice_);
+    if (just_sent >= kMany && static_cast<int>(just_sent) * kEach > pause_)
+      busy_until_ = now + kBusy;
+    if (most == Duration::zero() || now < busy_until_) {
+      pause_ = Duration::zero();
+      co_return;
+    }
+    pause_ = std::min(most, std::max(kFirstPause, 2 * pause_));
+    co_await clock_.sleep_for(pause_ * (768 + spread_) / 1024);
   }
 
   Task<void> keep() {
@@ -121,6 +146,11 @@ class WatchSession {
   Duration bookmark_interval_;
   TimePoint end_;
   Signal idle_;
+  WatchPace& pace_;
+  Duration pause_{};
+  TimePoint busy_until_{};
+  std::uint32_t slice_ = 0;   // the pace's
+  std::uint32_t spread_ = 0;  // below 512
   bool writing_ = false;
   bool first_ = true;
 };
@@ -198,7 +228,7 @@ Task<Result<std::shared_ptr<WatchSession>>> Service::begin_watch(Context* c,
   }
   SKIFF_CO_CHECK(co_await exchange->start(std::move(head)));
   co_return std::make_shared<WatchSession>(env_, *exchange, std::move(*watcher), p,
-                                           options_.bookmark_interval, end);
+                                           options_.bookmark_interval, end, watch_pace_);
 }
 
 Task<void> Service::run_watch(WatchSession* session) { return session->run(); }

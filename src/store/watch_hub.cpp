@@ -189,9 +189,15 @@ void WatchHub::offer(Watcher& watcher, const Change& change) {
 }
 
 void WatchHub::fail(Watcher& watcher, Error error) {
+  finish(watcher, std::move(error));
+  failed_.push_back(&watcher);  // its group is being walked: it leaves in settle()
+}
+
+// What it was not given yet it never will be: nobody may be told that it got further.
+void WatchHub::finish(Watcher& watcher, Error error) {
+  watcher.cursor = progress(watcher);
   watcher.over = std::move(error);
   watcher.pending = {};
-  failed_.push_back(&watcher);  // its group is being walked: it leaves in settle()
 }
 
 void WatchHub::offer_attributes(const Change& change, const Attributes& attributes) {
@@ -265,7 +271,8 @@ Result<std::vector<Event>> WatchHub::take(Watcher& watcher) {
 }
 
 Revision WatchHub::progress(const Watcher& watcher) const {
-  Revision reached = watcher.place == Watcher::Place::lagging ? watcher.cursor : now_;
+  const bool behind = watcher.over || watcher.place == Watcher::Place::lagging;
+  Revision reached = behind ? watcher.cursor : now_;
   if (!watcher.pending.empty()) reached = watcher.pending.front().revision() - 1;
   return std::max(reached, watcher.options.after);
 }
@@ -273,9 +280,8 @@ Revision WatchHub::progress(const Watcher& watcher) const {
 void WatchHub::end_all(const Error& error) {
   const auto end = [&](std::vector<Watcher*> members) {
     for (Watcher* watcher : members) {
+      finish(*watcher, error);
       leave(*watcher);
-      watcher->over = error;
-      watcher->pending = {};
       watcher->wake.notify_all();
     }
   };

@@ -36,7 +36,7 @@ struct Watcher {
   Place place = Place::none;
   WatchGroup* group = nullptr;
   std::size_t position = 0;  // in the group's members
-  Revision cursor = 0;       // changes up to here were offered; says nothing once it is not lagging
+  Revision cursor = 0;       // lagging: changes up to here were offered; over: it got up to here
   Revision offered = 0;      // last change offered: one may be found by several attributes
   bool touched = false;      // to be woken at the end of this batch
   bool waiting = false;      // lagging, and what it must read first is not in the history yet
@@ -117,6 +117,7 @@ class WatchHub : public std::enable_shared_from_this<WatchHub> {
   void offer(Watcher& watcher, const Change& change);
   void offer_attributes(const Change& change, const Attributes& attributes);
   void fail(Watcher& watcher, Error error);
+  void finish(Watcher& watcher, Error error);
   void catch_up(Watcher& watcher);
   void enter(Watcher& watcher);  // where its options say
   void join(Watcher& watcher, WatchGroup& group, Watcher::Place place);

@@ -31,20 +31,26 @@ struct Connection {
   SSL* tls = nullptr;
   std::size_t matched = 0;  // how much of the pattern the last bytes were
   bool answered = false;
+  bool expired = false;
   bool ended = false;
 };
 
 // What every event begins with, and nothing else does.
 constexpr std::string_view kPattern = R"({"type":")";
 
+// An event of type ERROR is the end of the watch, though not of its connection.
 std::size_t count(Connection& c, std::string_view bytes) {
   std::size_t events = 0;
   for (const char b : bytes) {
-    c.matched = b == kPattern[c.matched] ? c.matched + 1 : (b == kPattern[0] ? 1 : 0);
     if (c.matched == kPattern.size()) {
-      ++events;
       c.matched = 0;
+      if (b == 'E') {
+        c.expired = true;
+      } else {
+        ++events;
+      }
     }
+    c.matched = b == kPattern[c.matched] ? c.matched + 1 : (b == kPattern[0] ? 1 : 0);
   }
   return events;
 }
@@ -114,14 +120,16 @@ class Load {
       if (n <= 0) {
         ::epoll_ctl(epoll_, EPOLL_CTL_DEL, c.fd, nullptr);
         c.ended = true;
-        ++ended_;
+        if (!c.expired) ++ended_;
         return;
       }
       if (!c.answered) {
         c.answered = true;
         ++answered_;
       }
+      const bool expired = c.expired;
       const std::size_t events = count(c, {buffer, static_cast<std::size_t>(n)});
+      if (c.expired && !expired) ++ended_;
       if (events > 0 && events_ == 0) first_ = Clock::now();
       if (events > 0) last_ = Clock::now();
       events_ += events;

@@ -99,6 +99,7 @@ std::unique_ptr<store::Log> Node::make_log(const ProcessPtr& p, raft::Start star
   p->entries = plant_in(tuning_.plant, make_disk_entries(disk, entries_file_, p->life), world_);
   o.entries = p->entries.get();
   o.keep_bytes = tuning_.keep_bytes;
+  o.keep_behind_bytes = tuning_.keep_behind_bytes;
   o.apply_bytes = tuning_.apply_bytes;
   o.apply_interval = tuning_.apply_interval;
   o.max_entry_bytes = tuning_.max_entry_bytes;

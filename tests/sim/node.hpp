@@ -47,6 +47,7 @@ struct Tuning {
   Plant plant = Plant::none;
   store::StoreOptions store;
   std::size_t keep_bytes = 64U << 10U;
+  std::size_t keep_behind_bytes = 64U << 10U;
   std::size_t apply_bytes = 16U << 10U;
   Duration apply_interval = 5s;
   std::size_t max_entry_bytes = 16U << 10U;

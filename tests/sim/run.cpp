@@ -22,6 +22,7 @@ Tuning draw_tuning(World& world, const RunOptions& options) {
   t.max_entry_bytes = (1U + dice.below(16)) << 10U;
   t.chunk_bytes = 512U << dice.below(6);
   t.request_timeout = dice.between(1s, 10s);
+  t.keep_behind_bytes = t.keep_bytes << dice.below(3);
   return t;
 }
 

@@ -327,7 +327,8 @@ class Script {
   std::string poll(const std::string& name) {
     Watch& watch = *servers_.at(at_).watches.at(name);
     const auto events = watch.poll();
-    if (!events) return show(events.error());
+    const std::string through = "through " + std::to_string(watch.progress()) + "\n";
+    if (!events) return show(events.error()) + through;
     std::string out;
     for (const Event& event : *events) {
       out += event.type == Event::Type::put ? "put " : "erase ";
@@ -335,7 +336,7 @@ class Script {
       if (event.previous) out += " was " + event.previous->value;
       out += "\n";
     }
-    return out + "through " + std::to_string(watch.progress()) + "\n";
+    return out + through;
   }
 
   // log fail MESSAGE... | ok | hold | release | appends
