@@ -1,7 +1,5 @@
 // Watches over HTTP: one JSON document a line, each made of the object's shared bytes between two
 // literals, so that an event costs its watchers a reference and a system call.
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
 #include "service.hpp"
 
 namespace skiff::apiserver {
@@ -56,13 +54,7 @@ class WatchSession {
         spread_(static_cast<std::uint32_t>(env.random->below(512))) {}
 
   Task<void> run() {
-    using namespace asio::experimental::awaitable_operators;  // NOLINT
-    try {
-      co_await (pump() || keep());
-    } catch (const asio::multiple_exceptions& e) {
-      // The client left or the server stops: both were cancelled, which is plain cancellation.
-      std::rethrow_exception(e.first_exception());
-    }
+    co_await race(pump(), keep());
     if (writing_) exchange_.abort();  // cut off in the middle of an event
   }
 

@@ -5,6 +5,7 @@
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/dispatch.hpp>
 #include <boost/asio/executor_work_guard.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/multiple_exceptions.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
@@ -110,6 +111,17 @@ Task<void> TaskGroup::join() {
   // free.
   co_await asio::this_coro::reset_cancellation_state(asio::disable_cancellation());
   while (!entries_.empty()) co_await ended_.wait();
+}
+
+Task<void> race(Task<void> one, Task<void> other) {
+  using namespace asio::experimental::awaitable_operators;  // NOLINT
+  std::exception_ptr error;
+  try {
+    co_await (std::move(one) || std::move(other));
+  } catch (...) {
+    error = first_of(std::current_exception());
+  }
+  if (error) std::rethrow_exception(error);
 }
 
 BlockingPool::BlockingPool(std::size_t threads) {

@@ -5,7 +5,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <boost/asio/posix/stream_descriptor.hpp>
 #include <filesystem>
 
@@ -196,7 +195,6 @@ std::string log_tail(const std::string& path, std::size_t lines, std::size_t byt
 Task<Result<void>> read_log(Env env, std::string path, LogOptions options,
                             std::function<bool()> running,
                             std::function<Task<bool>(std::string)> write) {
-  using namespace asio::experimental::awaitable_operators;  // NOLINT
   std::vector<std::string> files = files_of(path);
   DirectoryWatch watch(env.executor, fs::path(path).parent_path());
   Formatter formatter(options);
@@ -234,7 +232,7 @@ Task<Result<void>> read_log(Env env, std::string path, LogOptions options,
         if (fd.get() >= 0) continue;
       }
       // The end of a container makes no noise in its log: look up now and then.
-      co_await (watch.wait() || env.clock->sleep_for(1s));
+      co_await race(watch.wait(), env.clock->sleep_for(1s));
     }
     ++i;
   }

@@ -1,5 +1,4 @@
 // How a pod's sandbox and containers come up.
-#include <boost/asio/experimental/awaitable_operators.hpp>
 #include <filesystem>
 #include <fstream>
 
@@ -179,11 +178,9 @@ Task<void> PodWorker::wait_stopping() {
 
 // The image, or why there is none; empty when the pod is to end meanwhile.
 Task<std::optional<PullOutcome>> PodWorker::pull(std::string name) {
-  using namespace asio::experimental::awaitable_operators;     // NOLINT
   if (co_await ctx_.puller.would_pull(pod_, name)) publish();  // it may take a while
-  auto first = co_await (ctx_.puller.ensure(pod_, name) || wait_stopping());
-  if (first.index() == 1) co_return std::nullopt;
-  co_return std::get<0>(std::move(first));
+  Task<PullOutcome> pulling = ctx_.puller.ensure(pod_, name);
+  co_return co_await race_for(std::move(pulling), wait_stopping());
 }
 
 Task<PodWorker::StartTry> PodWorker::start_container(std::string name) {
@@ -296,16 +293,13 @@ Task<Result<std::vector<runtime::Mount>>> PodWorker::extra_mounts(std::string na
 }
 
 Task<void> PodWorker::run_post_start(ObjectPtr pod, std::string name, std::string id) {
-  using namespace asio::experimental::awaitable_operators;  // NOLINT
   const Value* hook = &(*find_container(pod->root(), name))["lifecycle"]["postStart"];
   // A hook that never ends must not hold up the end of the pod.
   Task<Result<void>> running = run_hook(pod, name, id, hook, Duration(0));
-  auto first = co_await (std::move(running) || wait_stopping());
-  if (first.index() == 1) co_return;
-  const Result<void> done = std::get<0>(std::move(first));
-  if (done) co_return;
+  const auto ended = co_await race_for(std::move(running), wait_stopping());
+  if (!ended || *ended) co_return;
   ctx_.events.event(*pod, "Warning", "FailedPostStartHook",
-                    "PostStartHook failed: " + done.error().message,
+                    "PostStartHook failed: " + ended->error().message,
                     container_path(pod->root(), name));
   co_await stop_container(name, id, grace_period(), false);
 }

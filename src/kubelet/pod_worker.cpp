@@ -1,18 +1,15 @@
 // The worker's loop and its view of the pod; starting is in pod_start.cpp, ending in pod_stop.cpp.
 #include "pod_worker.hpp"
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
 namespace skiff::kubelet {
 namespace {
 
 // Waits for `signal` or until `when`.
 Task<void> wait_for(Clock* clock, Signal* signal, TimePoint when) {
-  using namespace asio::experimental::awaitable_operators;  // NOLINT
   if (when == TimePoint::max()) {
     co_await signal->wait();
   } else {
-    co_await (signal->wait() || clock->sleep_until(when));
+    co_await race(signal->wait(), clock->sleep_until(when));
   }
 }
 
@@ -102,8 +99,6 @@ Task<void> PodWorker::run() {
   try {
     co_await live();
   } catch (const boost::system::system_error&) {
-    canceled = std::current_exception();
-  } catch (const asio::multiple_exceptions&) {  // cancelled while it waited for one of two things
     canceled = std::current_exception();
   }
   // From here on the coroutine must get to its end: its tasks use what dies with it.

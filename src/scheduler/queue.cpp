@@ -1,7 +1,5 @@
 #include "queue.hpp"
 
-#include <boost/asio/experimental/awaitable_operators.hpp>
-
 namespace skiff::scheduler {
 namespace {
 
@@ -125,7 +123,6 @@ void Queue::promote_due() {
 }
 
 Task<void> Queue::wait() {
-  using namespace asio::experimental::awaitable_operators;  // NOLINT
   for (;;) {
     promote_due();
     if (!active_.empty()) co_return;
@@ -133,7 +130,7 @@ Task<void> Queue::wait() {
       co_await changed_.wait();
     } else {
       const TimePoint due = backoff_.begin()->first;
-      co_await (changed_.wait() || env_.clock->sleep_until(due));
+      co_await race(changed_.wait(), env_.clock->sleep_until(due));
     }
   }
 }

@@ -1,7 +1,6 @@
 #include "sqlite_log.hpp"
 
 #include <atomic>
-#include <mutex>
 #include <set>
 #include <span>
 
@@ -330,14 +329,18 @@ class SqliteLog final : public Log {
   }
   void merge_aside() {
     merging_ = true;
+    merges_aside(true);
     ++passes_;
     side_.post([this] {
-      if (!reader_) return;
-      std::unique_lock lock(merging_now_);
+      if (!reader_) return merges_aside(false);
       auto merged = reader_->checkpoint();
-      lock.unlock();
+      merges_aside(false);
       thread_.post([this, merged = std::move(merged)] { merged_aside(merged); });
     });
+  }
+  void merges_aside(bool now) {
+    aside_ = now;
+    aside_.notify_all();
   }
   void merged_aside(const Result<Connection::Merged>& merged) {
     merging_ = false;
@@ -356,7 +359,7 @@ class SqliteLog final : public Log {
     look_after();
   }
   void finish_merging() {
-    const std::scoped_lock lock(merging_now_);  // the other thread's may be under way
+    aside_.wait(true);  // SQLite merges one at a time
     const auto merged = file_->checkpoint();
     if (!merged) complain(kNotMerged, merged.error());
   }
@@ -381,7 +384,6 @@ class SqliteLog final : public Log {
   std::unique_ptr<WriteMeter> meter_;
   std::unique_ptr<SqliteFile> file_;
   std::unique_ptr<SqliteReader> reader_;  // the other thread's
-  std::mutex merging_now_;                // held by the thread that merges
   metrics::Gauge* size_ = nullptr;
   WallTime now_{};  // of the last append
   bool step_posted_ = false;
@@ -391,6 +393,7 @@ class SqliteLog final : public Log {
   int passes_ = 0;
   std::atomic<Revision> compacted_{0};  // any thread's
   std::atomic<bool> stopping_{false};   // any thread's
+  std::atomic<bool> aside_{false};      // any thread's: the other thread merges, or is about to
   BlockingPool side_{1};
   BlockingPool thread_{1};
 };

@@ -82,6 +82,21 @@ class TaskGroup {
   Signal ended_;
 };
 
+// Runs both until one has ended, cancels the other and waits until that has ended too. When the
+// caller is cancelled both are, and that is plain cancellation.
+Task<void> race(Task<void> one, Task<void> other);
+
+// The same; empty when `other` ended and `task` gave no value.
+template <class T>
+Task<std::optional<T>> race_for(Task<T> task, Task<void> other) {
+  std::optional<T> value;
+  auto keep = [](Task<T> t, std::optional<T>* out) -> Task<void> {
+    out->emplace(co_await std::move(t));
+  };
+  co_await race(keep(std::move(task), &value), std::move(other));
+  co_return value;
+}
+
 // A bounded queue between coroutines of one executor.
 template <class T>
 class Channel {
