@@ -90,6 +90,60 @@ TEST_CASE("with_timeout gives up, and passes results through") {
   CHECK(results[1].error().code == Code::timeout);
 }
 
+TEST_CASE("of two tasks the first to end wins, and the other has ended too") {
+  asio::io_context io;
+  VirtualClock clock;
+  TaskGroup group(io.get_executor());
+  std::vector<std::string> said;
+  // Says how it came to its end; cleaning up must be over when race() returns.
+  auto sleep = [&](std::string name, Duration d) -> Task<void> {
+    bool whole = false;
+    try {
+      co_await clock.sleep_for(d);
+      whole = true;
+    } catch (const boost::system::system_error&) {
+      said.push_back(name + " cancelled");
+    }
+    if (!whole) throw boost::system::system_error(asio::error::operation_aborted);
+    said.push_back(name + " ended");
+  };
+  auto value = [&](Duration d) -> Task<int> {
+    co_await clock.sleep_for(d);
+    co_return 7;
+  };
+  auto run = [&](Duration one, Duration other) -> Task<void> {
+    Task<void> first = sleep("one", one);
+    Task<void> second = sleep("other", other);
+    co_await race(std::move(first), std::move(second));
+    said.emplace_back("over");
+    Task<int> seven = value(one);
+    Task<void> limit = sleep("limit", other);
+    const auto got = co_await race_for(std::move(seven), std::move(limit));
+    said.push_back(got ? std::to_string(*got) : "nothing");
+  };
+  SECTION("the first") {
+    group.spawn("run", run(1s, 2s));
+    CHECK(group.names() == std::vector<std::string>{"run"});
+    clock.run_for(io, 1min);
+    CHECK(said ==
+          std::vector<std::string>{"one ended", "other cancelled", "over", "limit cancelled", "7"});
+  }
+  SECTION("the second") {
+    group.spawn("run", run(2s, 1s));
+    clock.run_for(io, 1min);
+    CHECK(said == std::vector<std::string>{"other ended", "one cancelled", "over", "limit ended",
+                                           "nothing"});
+  }
+  SECTION("neither: the caller is cancelled") {
+    group.spawn("run", run(2s, 2s));
+    clock.run_for(io, 1s);
+    group.cancel();  // an exception of another kind would end the process
+    clock.run_for(io, 1s);
+    CHECK(said == std::vector<std::string>{"one cancelled", "other cancelled"});
+  }
+  CHECK(group.names().empty());
+}
+
 TEST_CASE("blocking work returns to the caller's executor") {
   asio::io_context io;
   BlockingPool pool(2);
