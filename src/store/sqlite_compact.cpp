@@ -25,7 +25,7 @@ constexpr std::int64_t kFreePages = 1024;
 constexpr int kVacuumPages = 16;
 constexpr const char* kVacuumStep = "PRAGMA incremental_vacuum(16)";
 // What may be cut off the file at once: a filesystem takes a millisecond for some megabytes.
-constexpr int kCutPages = 256;
+constexpr int kCutPages = 64;
 
 }  // namespace
 
