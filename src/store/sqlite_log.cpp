@@ -10,7 +10,7 @@
 namespace skiff::store {
 namespace {
 
-constexpr int kWalPages = 1000;                   // merged from here on
+constexpr int kWalPages = 400;                    // merged from here on
 constexpr int kWalBehind = 4000;                  // steps wait for merging
 constexpr int kWalMost = 16'000;                  // appends wait for it
 constexpr int kLastPages = 64;                    // few enough to be merged while appends wait
