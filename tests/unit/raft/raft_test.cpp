@@ -125,17 +125,24 @@ TEST_CASE("a leader that is cut off does not answer reads", "[raft]") {
   CHECK(c.leader() == now);
 }
 
-// More is written while it is away than is kept for it.
-void lose_the_third(Cluster& c) {
-  c.keep_bytes = 20'000;
-  c.keep_behind_bytes = 20'000;
+// The third of three is away, and little is kept for it.
+void take_the_third_away(Cluster& c, std::size_t keep, std::size_t keep_behind) {
+  c.keep_bytes = keep;
+  c.keep_behind_bytes = keep_behind;
   c.apply_bytes = 2'000;
   c.chunk_bytes = 4'000;
   c.make(3);
   c.crash(3);
-  for (int i = 0; i < 400; ++i) {
-    REQUIRE(c.put(1, "k" + std::to_string(i % 300), std::string(200, 'x')).has_value());
-  }
+}
+
+Result<Revision> write_one(Cluster& c, int i) {
+  return c.put(1, "k" + std::to_string(i % 300), std::string(200, 'x'));
+}
+
+// More is written meanwhile than is kept.
+void lose_the_third(Cluster& c) {
+  take_the_third_away(c, 20'000, 20'000);
+  for (int i = 0; i < 400; ++i) REQUIRE(write_one(c, i).has_value());
   c.loop.run(1s);
 }
 
@@ -170,16 +177,10 @@ TEST_CASE("a server that was away gets a snapshot in parts", "[raft]") {
 
 TEST_CASE("a server catches up while much is written", "[raft]") {
   Cluster c;
-  c.keep_bytes = 4'000;
-  c.keep_behind_bytes = 8'000;
-  c.apply_bytes = 2'000;
-  c.chunk_bytes = 4'000;
-  c.make(3);
-  c.crash(3);
+  take_the_third_away(c, 4'000, 8'000);
   const auto write = [&](int n) {
     for (int i = 0; i < n; ++i) {
-      const auto done = c.put(1, "k" + std::to_string(i % 300), std::string(200, 'x'));
-      REQUIRE(done.has_value());
+      REQUIRE(write_one(c, i).has_value());
       c.loop.run(50ms);
     }
   };
