@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "skiff/base/result.hpp"
 
@@ -65,8 +66,10 @@ int WalIndex::lock(Held& held, int from, int n, int flags) {
 
 namespace {
 
+constexpr int kLogHeader = 32;
 constexpr int kFrameHeader = 24;
 constexpr int kFramePage = 4096;
+constexpr int kGathered = 16 * (kFrameHeader + kFramePage);
 
 // SQLite allocates it; the file of the VFS below follows right behind.
 struct MeteredFile {
@@ -77,10 +80,10 @@ struct MeteredFile {
   bool* owned;  // set: this connection holds the database's lock
   bool is_wal;
   bool locked;
-  std::uint8_t held_bytes;  // of a frame's header that waits for its page; 0: none
-  sqlite3_int64 held_at;
-  char frame[kFrameHeader + kFramePage];
-  sqlite3_int64 size;  // of a write-ahead log
+  int gathered_bytes;         // that a write-ahead log has yet to get,
+  sqlite3_int64 gathered_at;  // from here on
+  char* gathered;             // kGathered of them; null until they are needed
+  sqlite3_int64 size;         // of a write-ahead log
   sqlite3_file* real() { return reinterpret_cast<sqlite3_file*>(this + 1); }
 };
 
@@ -88,38 +91,6 @@ MeteredFile* metered(sqlite3_file* file) { return reinterpret_cast<MeteredFile*>
 sqlite3_file* real(sqlite3_file* file) { return metered(file)->real(); }
 const sqlite3_io_methods& io(sqlite3_file* file) { return *real(file)->pMethods; }
 
-// SQLite writes a frame of the write-ahead log in two pieces, one right after the other; here they
-// become one. Nobody is told of a frame before its page has been written too.
-int write_held(sqlite3_file* f) {
-  MeteredFile* file = metered(f);
-  if (file->held_bytes == 0) return SQLITE_OK;
-  file->held_bytes = 0;
-  return io(f).xWrite(real(f), file->frame, kFrameHeader, file->held_at);
-}
-int write_wal(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
-  MeteredFile* file = metered(f);
-  if (file->held_bytes != 0 && n == kFramePage && at == file->held_at + kFrameHeader) {
-    file->held_bytes = 0;
-    std::memcpy(file->frame + kFrameHeader, from, kFramePage);
-    return io(f).xWrite(real(f), file->frame, kFrameHeader + kFramePage, file->held_at);
-  }
-  if (const int code = write_held(f); code != SQLITE_OK) return code;
-  if (n != kFrameHeader) return io(f).xWrite(real(f), from, n, at);
-  std::memcpy(file->frame, from, kFrameHeader);
-  file->held_bytes = kFrameHeader;
-  file->held_at = at;
-  return SQLITE_OK;
-}
-
-int on_close(sqlite3_file* f) {
-  write_held(f);  // a frame without its page is none: nothing is lost if this fails
-  if (bool* owned = metered(f)->owned; owned != nullptr) *owned = false;
-  return io(f).xClose(real(f));
-}
-int on_read(sqlite3_file* f, void* to, int n, sqlite3_int64 at) {
-  if (const int code = write_held(f); code != SQLITE_OK) return code;
-  return io(f).xRead(real(f), to, n, at);
-}
 // A sync that makes a file longer costs about five times one that does not, since the filesystem
 // must note the new length. So a write-ahead log that grows gets some zeros behind what is written,
 // a quarter of what it has, where the next appends will find room. It ends before zeros
@@ -137,6 +108,45 @@ void grow(sqlite3_file* f, sqlite3_int64 end) {
   if (file->disk->bytes_counter != nullptr) file->disk->bytes_counter->add(more);
 }
 
+// SQLite writes each frame of the write-ahead log in two pieces, and one frame after the other;
+// here they become one. Nobody is told of a frame before it has been written: the transaction is
+// synced first or, where it is not, each frame is written as soon as it is whole. So is what comes
+// behind the sync, by which SQLite fills up a sector where the disk may tear one.
+int write_gathered(sqlite3_file* f) {
+  MeteredFile* file = metered(f);
+  if (file->gathered_bytes == 0) return SQLITE_OK;
+  const int n = std::exchange(file->gathered_bytes, 0);
+  const int code = io(f).xWrite(real(f), file->gathered, n, file->gathered_at);
+  if (code == SQLITE_OK) grow(f, file->gathered_at + n);
+  return code;
+}
+int write_wal(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
+  MeteredFile* file = metered(f);
+  const bool goes_on = at == file->gathered_at + file->gathered_bytes;
+  if (!goes_on || file->gathered_bytes + n > kGathered) {
+    if (const int code = write_gathered(f); code != SQLITE_OK) return code;
+  }
+  if (file->gathered == nullptr) file->gathered = new (std::nothrow) char[kGathered];
+  if (file->gathered == nullptr) return SQLITE_NOMEM;
+  SKIFF_ASSERT(n <= kGathered, "a frame has two pieces of a known size");
+  if (file->gathered_bytes == 0) file->gathered_at = at;
+  std::memcpy(file->gathered + file->gathered_bytes, from, static_cast<std::size_t>(n));
+  file->gathered_bytes += n;
+  const bool begins_frame = (at - kLogHeader) % (kFrameHeader + kFramePage) == 0;
+  if ((n == kFrameHeader && begins_frame) || file->disk->gathers) return SQLITE_OK;
+  return write_gathered(f);
+}
+
+int on_close(sqlite3_file* f) {
+  write_gathered(f);  // of no transaction that anybody knows of: nothing is lost if this fails
+  delete[] metered(f)->gathered;
+  if (bool* owned = metered(f)->owned; owned != nullptr) *owned = false;
+  return io(f).xClose(real(f));
+}
+int on_read(sqlite3_file* f, void* to, int n, sqlite3_int64 at) {
+  if (const int code = write_gathered(f); code != SQLITE_OK) return code;
+  return io(f).xRead(real(f), to, n, at);
+}
 int on_write(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
   Disk& disk = *metered(f)->disk;
   if (const int code = disk.fail_writes; code != SQLITE_OK) return code;
@@ -144,12 +154,10 @@ int on_write(sqlite3_file* f, const void* from, int n, sqlite3_int64 at) {
   if (metered(f)->is_wal) disk.unsynced += static_cast<std::uint64_t>(n);
   if (disk.bytes_counter != nullptr) disk.bytes_counter->add(n);
   if (!metered(f)->is_wal) return io(f).xWrite(real(f), from, n, at);
-  const int code = write_wal(f, from, n, at);
-  if (code == SQLITE_OK && metered(f)->held_bytes == 0) grow(f, at + n);
-  return code;
+  return write_wal(f, from, n, at);
 }
 int on_truncate(sqlite3_file* f, sqlite3_int64 size) {
-  if (const int code = write_held(f); code != SQLITE_OK) return code;
+  if (const int code = write_gathered(f); code != SQLITE_OK) return code;
   metered(f)->size = size;
   return io(f).xTruncate(real(f), size);
 }
@@ -162,14 +170,15 @@ int on_sync(sqlite3_file* f, int flags) {
   ++disk.syncs;
   if (disk.sync_counter != nullptr) disk.sync_counter->add();
   const std::uint64_t before = metered(f)->is_wal ? disk.unsynced.load() : 0;
-  if (const int code = write_held(f); code != SQLITE_OK) return code;
+  if (const int code = write_gathered(f); code != SQLITE_OK) return code;
   const int code = io(f).xSync(real(f), flags);
   if (code != SQLITE_OK) disk.suspect = true;
   if (code == SQLITE_OK && before != 0) disk.unsynced -= std::min(before, disk.unsynced.load());
+  if (metered(f)->gathered != nullptr) disk.gathers = false;
   return code;
 }
 int on_size(sqlite3_file* f, sqlite3_int64* size) {
-  if (const int code = write_held(f); code != SQLITE_OK) return code;
+  if (const int code = write_gathered(f); code != SQLITE_OK) return code;
   return io(f).xFileSize(real(f), size);
 }
 

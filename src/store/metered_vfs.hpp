@@ -18,6 +18,8 @@ struct Disk {
   std::atomic<std::uint64_t> bytes_written{0};
   std::atomic<std::uint64_t> syncs{0};
   std::atomic<std::uint64_t> unsynced{0};  // bytes written to the write-ahead log since its sync
+  // The transaction that is being written to the log ends with a sync: its pages may wait for that.
+  std::atomic<bool> gathers{false};
   std::atomic<bool> suspect{false};  // a sync has failed: what it should have written may be lost
   // SQLite result codes that writes and syncs fail with; SQLITE_OK: they work.
   std::atomic<int> fail_writes{SQLITE_OK};

@@ -22,8 +22,12 @@ constexpr std::int64_t kLeastHeld = 256 << 20;
 constexpr std::int64_t kWorthDropping = 256 << 10;
 // Free pages are given back when they are many: they would be used again soon enough otherwise.
 constexpr std::int64_t kFreePages = 1024;
-constexpr int kVacuumPages = 16;
-constexpr const char* kVacuumStep = "PRAGMA incremental_vacuum(16)";
+// A step gives back this many: what they cost is mostly looking them up in the list of free pages,
+// which has up to a thousand in each page of its own. Where that takes long a step looks for fewer.
+constexpr int kLeastVacuum = 2;
+constexpr int kMostVacuum = 16;
+constexpr std::int64_t kFewLookups = 150;
+constexpr std::int64_t kManyLookups = 300;
 // What may be cut off the file at once: a filesystem takes a millisecond for some megabytes.
 constexpr int kCutPages = 64;
 
@@ -50,6 +54,7 @@ bool SqliteFile::step_due(WallTime now) const noexcept {
 }
 
 int SqliteFile::read_tail(std::int64_t limit, std::vector<Tail>& tail) {
+  if (!tail_supersedes_) return SQLITE_OK;  // new keys only
   tail_.bind(1, mark_.moved).bind(2, limit);
   int code = SQLITE_ROW;
   while ((code = tail_.step()) == SQLITE_ROW) {
@@ -125,14 +130,33 @@ int SqliteFile::trim(Mark& mark, WallTime now, bool& more) {
   return last == 0 ? SQLITE_OK : trim_.bind(1, last).run();
 }
 
+std::int64_t SqliteFile::lookups() {
+  int hits = 0;
+  int misses = 0;
+  int unused = 0;
+  sqlite3_db_status(db_, SQLITE_DBSTATUS_CACHE_HIT, &hits, &unused, 0);
+  sqlite3_db_status(db_, SQLITE_DBSTATUS_CACHE_MISS, &misses, &unused, 0);
+  return std::int64_t{hits} + misses;
+}
+
 int SqliteFile::vacuum(bool& more) {
   free_pages_.step();
   const std::int64_t free = free_pages_.integer(0);
   free_pages_.reset();
-  if (free <= kFreePages || free * 4 * kPageSize <= size_in_bytes()) return SQLITE_OK;
+  if (free <= kFreePages || free * 4 * kPageSize <= size_in_bytes()) {
+    vacuum_pages_ = 0;
+    return SQLITE_OK;
+  }
   more = true;
-  vacuumed_ += kVacuumPages;
-  return exec(kVacuumStep);
+  vacuum_pages_ = std::clamp(vacuum_pages_, kLeastVacuum, kMostVacuum);
+  vacuumed_ += vacuum_pages_;
+  const std::int64_t before = lookups();
+  const int code =
+      exec(("PRAGMA incremental_vacuum(" + std::to_string(vacuum_pages_) + ")").c_str());
+  const std::int64_t took = lookups() - before;
+  if (took < kFewLookups) vacuum_pages_ *= 2;
+  if (took > kManyLookups) vacuum_pages_ /= 2;
+  return code;
 }
 
 Result<bool> SqliteFile::step(WallTime now) {
@@ -154,6 +178,7 @@ Result<bool> SqliteFile::step(WallTime now) {
       if (failed != SQLITE_OK) return failed;
       mark.moved = tail[n].revision;
     }
+    if (!tail_supersedes_) mark.moved = last_;
     more = n < tail.size() || n == static_cast<std::size_t>(limit);
     if (!block.empty()) {
       if (const int failed = insert_block(block); failed != SQLITE_OK) return failed;
@@ -168,6 +193,7 @@ Result<bool> SqliteFile::step(WallTime now) {
   if (!more) {
     tail_rows_ = 0;
     tail_bytes_ = 0;
+    tail_supersedes_ = false;
     if (!cut_due()) code = vacuum(more);
     if (code != SQLITE_OK) return error(code, "write");
   }

@@ -17,9 +17,11 @@ constexpr std::size_t kFlushBatch = 500;
 }  // namespace
 
 Result<void> SqliteFile::transaction(const std::function<int()>& body) {
+  vfs_->disk().gathers = waiting_;
   int code = begin_.run();
   if (code == SQLITE_OK) code = body();
   if (code == SQLITE_OK) code = commit_.run();
+  vfs_->disk().gathers = false;
   if (code == SQLITE_OK) return {};
   Error failure = error(code, "write");
   if (sqlite3_get_autocommit(db_) == 0) exec("ROLLBACK");
@@ -96,6 +98,7 @@ int SqliteFile::insert(const Record& record, Revision previous) {
   insert_.bind(9, time).bind_text(10, author);
   const std::size_t bytes = item.key.size() + attributes.size() + value.size() + author.size();
   tail_rows_ += 1;
+  if (previous != 0 || record.erase) tail_supersedes_ = true;
   tail_bytes_ += bytes;
   if (meter_ != nullptr) meter_->count(item.key, bytes);
   return insert_.run();

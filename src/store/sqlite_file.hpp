@@ -141,6 +141,7 @@ class SqliteFile final : private Connection {
   bool too_old(WallTime until, WallTime now) const noexcept;
   bool held(std::int64_t ended, std::int64_t history_bytes) const noexcept;
   int vacuum(bool& more);
+  std::int64_t lookups();  // of pages by this connection, wherever they were
 
   bool full() const noexcept { return options_->durability == Durability::full; }
 
@@ -162,10 +163,12 @@ class SqliteFile final : private Connection {
   std::unordered_map<std::string_view, Held> held_;  // by the item's key
   std::vector<ItemPtr> flush_;                       // keys due to be written, if still held
   std::size_t tail_rows_ = 0;                        // appended since the last round
+  bool tail_supersedes_ = true;                      // or may, anything
   std::size_t tail_bytes_ = 0;
   std::size_t last_rows_ = 0;  // of the last append
   int wal_pages_ = 0;
-  int vacuumed_ = 0;  // free pages at the end of the file since it was cut
+  int vacuum_pages_ = 0;  // given back by a step
+  int vacuumed_ = 0;      // free pages at the end of the file since it was cut
 };
 
 }  // namespace skiff::store

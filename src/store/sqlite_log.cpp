@@ -3,6 +3,7 @@
 #include <atomic>
 #include <set>
 #include <span>
+#include <thread>
 
 #include "sqlite_file.hpp"
 #include "sqlite_open.hpp"
@@ -295,6 +296,8 @@ class SqliteLog final : public Log {
     thread_.post([this] { step_on(); });
   }
   Result<bool> step() {
+    // Steps keep a processor busy, and a loop that was just told of its append may be queued on it.
+    std::this_thread::yield();
     auto more = file_->step(now_);
     compacted_ = file_->compacted();
     merge_when_due();

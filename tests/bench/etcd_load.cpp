@@ -29,34 +29,6 @@ double since(SteadyClock::time_point start) {
   return std::chrono::duration<double>(SteadyClock::now() - start).count();
 }
 
-class Etcd {
- public:
-  explicit Etcd(const std::string& directory) {
-    const std::string client = "http://127.0.0.1:" + std::to_string(kPort);
-    const std::string peer = "http://127.0.0.1:" + std::to_string(kPort + 1);
-    const std::string data = directory + "/etcd";
-    pid_ = ::fork();
-    if (pid_ != 0) return;
-    const int null = ::open("/dev/null", O_RDWR);
-    ::dup2(null, 1);
-    ::dup2(null, 2);
-    ::execlp("etcd", "etcd", "--data-dir", data.c_str(), "--listen-client-urls", client.c_str(),
-             "--advertise-client-urls", client.c_str(), "--listen-peer-urls", peer.c_str(),
-             "--initial-advertise-peer-urls", peer.c_str(), "--initial-cluster",
-             ("default=" + peer).c_str(), static_cast<char*>(nullptr));
-    std::_Exit(127);
-  }
-  Etcd(const Etcd&) = delete;
-  Etcd& operator=(const Etcd&) = delete;
-  ~Etcd() {
-    ::kill(pid_, SIGTERM);
-    ::waitpid(pid_, nullptr, 0);
-  }
-
- private:
-  pid_t pid_;
-};
-
 int dial() {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in to{};
@@ -120,7 +92,47 @@ bool whole(const std::string& answer) {
          head + 4 + static_cast<std::size_t>(std::atoi(answer.c_str() + length + 16));
 }
 
-void load(int count) {
+}  // namespace
+
+EtcdPeer::EtcdPeer(const std::string& directory) : pid_(::fork()) {
+  if (pid_ != 0) return;
+  const std::string client = "http://127.0.0.1:" + std::to_string(kPort);
+  const std::string peer = "http://127.0.0.1:" + std::to_string(kPort + 1);
+  const std::string data = directory + "/etcd";
+  const int null = ::open("/dev/null", O_RDWR);
+  ::dup2(null, 1);
+  ::dup2(null, 2);
+  ::execlp("etcd", "etcd", "--data-dir", data.c_str(), "--listen-client-urls", client.c_str(),
+           "--advertise-client-urls", client.c_str(), "--listen-peer-urls", peer.c_str(),
+           "--initial-advertise-peer-urls", peer.c_str(), "--initial-cluster",
+           ("default=" + peer).c_str(), static_cast<char*>(nullptr));
+  std::_Exit(127);
+}
+
+EtcdPeer::~EtcdPeer() {
+  ::kill(pid_, SIGTERM);
+  ::waitpid(pid_, nullptr, 0);
+}
+
+std::unique_ptr<EtcdPeer> EtcdPeer::start(const std::string& directory) {
+  if (std::system("command -v etcd >/dev/null") != 0) {  // NOLINT: a benchmark of one thread
+    std::printf("etcd                           not installed: no comparison\n");
+    return nullptr;
+  }
+  std::unique_ptr<EtcdPeer> etcd(new EtcdPeer(directory));
+  for (int i = 0; i < 100; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    const int fd = dial();
+    if (fd < 0) continue;
+    ::close(fd);
+    std::this_thread::sleep_for(std::chrono::seconds(2));
+    return etcd;
+  }
+  std::printf("etcd                           does not start\n");
+  return nullptr;
+}
+
+double EtcdPeer::puts(int count) {
   std::vector<Connection> connections(static_cast<std::size_t>(count));
   const int epoll = ::epoll_create1(EPOLL_CLOEXEC);
   for (std::size_t i = 0; i < connections.size(); ++i) {
@@ -156,24 +168,5 @@ void load(int count) {
       rate, latencies[latencies.size() / 2] * 1e3, latencies[latencies.size() * 99 / 100] * 1e3);
   for (const Connection& c : connections) ::close(c.fd);
   ::close(epoll);
-}
-
-}  // namespace
-
-void compare_with_etcd(const std::string& directory) {
-  if (std::system("command -v etcd >/dev/null") != 0) {  // NOLINT: a benchmark of one thread
-    std::printf("etcd                           not installed: no comparison\n");
-    return;
-  }
-  const Etcd etcd(directory);
-  for (int i = 0; i < 100; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(100));
-    const int fd = dial();
-    if (fd < 0) continue;
-    ::close(fd);
-    std::this_thread::sleep_for(std::chrono::seconds(2));
-    for (const int count : {1, 64, 1000}) load(count);
-    return;
-  }
-  std::printf("etcd                           does not start\n");
+  return rate;
 }

@@ -1,17 +1,19 @@
 // What the store costs: durable commits against a bare fsync loop and against etcd in the same
 // directory, compaction, restart, an idle hour, large ranges, watch fan-out, memory.
 //   bench_store [DIRECTORY [OBJECTS [PART]]]    (the temporary directory, 1000000, all of it;
-//   parts: commits, etcd, idle, restart, past, compact, fanout, memory)
+//   parts: commits, etcd alone, idle, restart, past, compact, fanout, memory)
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "etcd_load.hpp"
@@ -125,27 +127,44 @@ std::vector<Op> one_op(int number, std::size_t size, bool is_volatile) {
   return batch;
 }
 
-// How far one writer is from the disk alone, with turns taken so that both see the same disk.
+// Commits a second of `count` writers.
+double commits(const std::string& path, int count, double bare) {
+  Bench bench;
+  auto log = open_sqlite_log(bench.env(), {.path = path});
+  if (!log) std::exit(1);
+  auto store = bench.open(std::move(*log));
+  Writers writers{store.get(), wall_clock.now(), 3.0, 0, {}};
+  for (int i = 0; i < count; ++i) bench.tasks.spawn("writer", writer(&writers, i));
+  bench.io.restart();
+  bench.io.run();
+  const double rate = static_cast<double>(writers.done) / seconds_since(writers.start);
+  auto& l = writers.latencies;
+  std::sort(l.begin(), l.end());
+  std::printf(
+      "commits, %4d writers          %9.0f /s   %6.2f x bare   p50 %6.2f ms  p99 %6.2f ms\n", count,
+      rate, rate / bare, l[l.size() / 2] * 1e3, l[l.size() * 99 / 100] * 1e3);
+  bench.close(std::move(store));
+  return rate;
+}
+
+// How far the store is from the disk alone and from etcd, with turns taken so that all see the same
+// disk.
 void durable_commits(const std::string& directory) {
+  const auto etcd = EtcdPeer::start(directory);
   for (const int count : {1, 64, 1000}) {
-    const double bare = bare_fsyncs(directory);
-    std::printf("bare write+fdatasync           %9.0f /s\n", bare);
-    Bench bench;
-    const std::string path = directory + "/db" + std::to_string(count);
-    auto log = open_sqlite_log(bench.env(), {.path = path});
-    if (!log) std::exit(1);
-    auto store = bench.open(std::move(*log));
-    Writers writers{store.get(), wall_clock.now(), 3.0, 0, {}};
-    for (int i = 0; i < count; ++i) bench.tasks.spawn("writer", writer(&writers, i));
-    bench.io.restart();
-    bench.io.run();
-    const double rate = static_cast<double>(writers.done) / seconds_since(writers.start);
-    auto& l = writers.latencies;
-    std::sort(l.begin(), l.end());
-    std::printf(
-        "commits, %4d writers          %9.0f /s   %6.2f x bare   p50 %6.2f ms  p99 %6.2f ms\n",
-        count, rate, rate / bare, l[l.size() / 2] * 1e3, l[l.size() * 99 / 100] * 1e3);
-    bench.close(std::move(store));
+    std::vector<double> ratios;
+    for (int turn = 0; turn < 3; ++turn) {
+      const double bare = bare_fsyncs(directory);
+      std::printf("bare write+fdatasync           %9.0f /s\n", bare);
+      const std::string path =
+          directory + "/db-" + std::to_string(count) + "-" + std::to_string(turn);
+      const double rate = commits(path, count, bare);
+      if (etcd) ratios.push_back(rate / etcd->puts(count));
+    }
+    if (ratios.empty()) continue;
+    std::sort(ratios.begin(), ratios.end());
+    std::printf("ratio to etcd, %4d writers    %9.1f      (%.1f to %.1f)\n", count, ratios[1],
+                ratios.front(), ratios.back());
   }
 }
 
@@ -166,6 +185,27 @@ Records one_record(Revision revision, const std::string& key, Revision previous,
   r.previous = previous;
   r.time = wall_clock.wall();
   return std::make_shared<const std::vector<Record>>(1, std::move(r));
+}
+
+// What the disk does to whoever waits for it, with nobody else there: the bound of what a log on it
+// can promise. The file has its size from the start, so that no sync has to note a new one.
+std::vector<double> time_disk(const std::string& directory, double seconds) {
+  const std::string path = directory + "/alone";
+  const int fd = ::open(path.c_str(), O_CREAT | O_RDWR | O_TRUNC, 0600);
+  const std::string block(4120, 'x');
+  const std::string zeros(16U << 20U, '\0');
+  if (::write(fd, zeros.data(), zeros.size()) < 0 || ::fsync(fd) < 0) std::exit(1);
+  std::vector<double> took;
+  const TimePoint start = wall_clock.now();
+  for (off_t at = 0; seconds_since(start) < seconds; at += static_cast<off_t>(block.size())) {
+    const TimePoint before = wall_clock.now();
+    if (::pwrite(fd, block.data(), block.size(), at) < 0 || ::fdatasync(fd) < 0) std::exit(1);
+    took.push_back(seconds_since(before));
+    std::this_thread::sleep_for(2ms);
+  }
+  ::close(fd);
+  std::filesystem::remove(path);
+  return took;
 }
 
 // Until the file has given back what it can.
@@ -218,6 +258,7 @@ void compaction_pause(const std::string& directory, int revisions) {
     }
     (void)bench.run(log->append(records));
   }
+  print_pauses("the disk alone", time_disk(directory, 5));
   std::vector<double> calm;
   std::vector<double> busy;
   bench.tasks.spawn("calm", time_appends(log.get(), &wall_clock, &next, nullptr, 5, &calm));
@@ -234,6 +275,7 @@ void compaction_pause(const std::string& directory, int revisions) {
   std::printf("file                           %9.1f MB, then %.1f MB\n", before,
               file_mb(options.path));
   print_pauses("one writer, while compacting", busy);
+  print_pauses("the disk alone", time_disk(directory, 5));
   (void)bench.run(log->close());
 }
 
@@ -443,7 +485,9 @@ int main(int argc, char** argv) {
   const std::string part = argc > 3 ? argv[3] : "";
   const auto wanted = [&](const char* name) { return part.empty() || part == name; };
   if (wanted("commits")) durable_commits(directory);
-  if (wanted("etcd")) compare_with_etcd(directory);
+  if (part == "etcd") {
+    if (const auto etcd = EtcdPeer::start(directory)) etcd->puts(64);
+  }
   if (wanted("idle")) idle_hour(directory);
   if (wanted("restart")) restart_time(directory, objects);
   if (wanted("past")) past_after_restart(directory, objects, objects / 20);
