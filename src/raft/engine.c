@@ -220,8 +220,6 @@ static bool append_makes_sense(const skiff_engine* e, const struct skiff_message
     if (m->term == e->raft.current_term) return false;
   }
   if ((m->index == 0) != (m->log_term == 0) || m->log_term > m->term) return false;
-  /* An old message, about entries that were forgotten since: the core would take them for new. */
-  if (m->n_entries > 0 && m->index < e->raft.trail.offset) return false;
   uint64_t term = m->log_term;
   for (uint32_t i = 0; i < m->n_entries; ++i) {
     const struct skiff_entry* entry = &m->entries[i];
@@ -352,11 +350,36 @@ static int vote(skiff_engine* e, uint64_t now, struct raft_event* event, struct 
   return rv;
 }
 
-int skiff_engine_receive(skiff_engine* e, uint64_t now, const struct skiff_message* message,
+/* An APPEND may begin with entries that were forgotten here since, because the leader was never
+ * told that they had come. The core would take them for new or, without any, say that it lacks
+ * them: the leader could do neither without them nor with them. What was forgotten is committed, so
+ * the leader of this or a later term has the same; what is new in the message begins behind it. */
+static bool leave_out_forgotten(const skiff_engine* e, struct skiff_message* m) {
+  const struct raft_trail* trail = &e->raft.trail;
+  if (m->index > trail->offset || m->index >= trail->snapshot.index) return true;
+  if (e->raft.snapshot.installing || m->term < e->raft.current_term) { /* it takes no entries */
+    return m->index == trail->offset || m->n_entries == 0;
+  }
+  const uint64_t known = trail->snapshot.index - m->index;
+  if (m->n_entries >= known && m->entries[known - 1].term != trail->snapshot.term) return false;
+  const uint32_t left = m->n_entries > known ? m->n_entries - (uint32_t)known : 0;
+  m->entries += m->n_entries - left;
+  m->n_entries = left;
+  m->index = trail->snapshot.index;
+  m->log_term = trail->snapshot.term;
+  /* Nothing is known of what this server has behind them. */
+  if (m->commit > m->index + left) m->commit = m->index + left;
+  return true;
+}
+
+int skiff_engine_receive(skiff_engine* e, uint64_t now, const struct skiff_message* received,
                          struct skiff_update* out) {
+  struct skiff_message whole = *received;
+  struct skiff_message* message = &whole;
   memset(out, 0, sizeof *out);
   int rv = check(e, message);
   if (rv != 0) return rv;
+  if (message->type == SKIFF_APPEND && !leave_out_forgotten(e, message)) return SKIFF_REFUSED;
   release_scratch(e);
   struct raft_event event;
   struct raft_message m;

@@ -245,10 +245,13 @@ Task<Result<void>> DiskLog::replace(Recovered at, std::vector<Record> state) {
   LogWrite write;
   write.replaced = at;
   write.records = std::make_shared<const std::vector<Record>>(std::move(state));
+  const LogWrite whole = write;
+  auto outcome = co_await put(std::move(write));
+  if (!outcome) co_return outcome;  // as if nothing had been: what a transaction is
   held_.clear();
   last_ = at.revision;
-  apply(view_, write);
-  co_return co_await put(std::move(write));
+  apply(view_, whole);
+  co_return outcome;
 }
 
 Task<Result<std::vector<Record>>> DiskLog::history(Range range, Revision after, Revision until,

@@ -201,6 +201,32 @@ TEST_CASE("a server catches up while much is written", "[raft]") {
   CHECK(c.nodes[1].log->status().entry_bytes < 16'000);
 }
 
+TEST_CASE("entries that came and were forgotten before the leader knew of it are no hole",
+          "[raft]") {
+  Cluster c;
+  c.keep_bytes = 2'000;
+  c.keep_behind_bytes = 40'000;
+  c.make(3);
+  REQUIRE(write_one(c, 0).has_value());
+  c.loop.run(100ms);
+  c.wires.cut = {{3, 1}};  // what it answers is lost
+  const Index told = c.nodes[1].log->status().last;
+  SECTION("with more to come") {
+    for (int i = 0; i < 60; ++i) REQUIRE(write_one(c, i).has_value());
+  }
+  SECTION("and nothing but heartbeats after them") {
+    for (int i = 0; i < 30; ++i) REQUIRE(write_one(c, i).has_value());
+    c.loop.run(200ms);
+  }
+  CHECK(c.nodes[3].log->status().snapshot > told);
+  c.wires.cut.clear();
+  c.loop.run(1s);
+  REQUIRE(c.put(1, "after", "1").has_value());
+  c.loop.run(2s);
+  CHECK(c.nodes[3].user->values["after"] == "1");
+  CHECK(c.nodes[3].disk->replacements == 1);  // the one it joined with
+}
+
 TEST_CASE("a snapshot that takes long to be put in place is not sent again", "[raft]") {
   Cluster c;
   lose_the_third(c);
