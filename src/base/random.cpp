@@ -1,8 +1,10 @@
 #include "skiff/base/random.hpp"
 
+#include <pthread.h>
 #include <sys/random.h>
 
 #include <array>
+#include <atomic>
 #include <cstring>
 
 #include "skiff/base/result.hpp"
@@ -50,7 +52,9 @@ std::string Random::name_suffix(std::size_t length) {
   return out;
 }
 
-void SystemRandom::fill(std::span<std::uint8_t> out) {
+namespace {
+
+void ask_system(std::span<std::uint8_t> out) {
   std::size_t done = 0;
   while (done < out.size()) {
     const ssize_t n = ::getrandom(out.data() + done, out.size() - done, 0);
@@ -58,6 +62,31 @@ void SystemRandom::fill(std::span<std::uint8_t> out) {
     SKIFF_ASSERT(n > 0, "getrandom failed");
     done += static_cast<std::size_t>(n);
   }
+}
+
+// What one call of the system gave and nobody has had yet.
+struct Stock {
+  std::array<std::uint8_t, 512> bytes;
+  std::size_t left;
+  unsigned process;  // the child of a fork must not use what its parent has
+};
+thread_local Stock stock{};
+std::atomic<unsigned> process{0};
+const int watches_forks = ::pthread_atfork(nullptr, nullptr, [] { ++process; });
+
+}  // namespace
+
+void SystemRandom::fill(std::span<std::uint8_t> out) {
+  if (out.size() > kFromStock || watches_forks != 0) return ask_system(out);
+  if (stock.left < out.size() || stock.process != process) {
+    stock.process = process;
+    ask_system(stock.bytes);
+    stock.left = stock.bytes.size();
+  }
+  stock.left -= out.size();
+  std::uint8_t* const from = stock.bytes.data() + stock.left;
+  std::memcpy(out.data(), from, out.size());
+  std::memset(from, 0, out.size());  // so that it is nowhere else
 }
 
 void SeededRandom::fill(std::span<std::uint8_t> out) {

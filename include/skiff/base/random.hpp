@@ -22,9 +22,11 @@ class Random {
   std::string name_suffix(std::size_t length);
 };
 
-// getrandom(2).
+// getrandom(2). Any thread. Up to kFromStock bytes (an identifier) come out of a stock that each
+// thread has, since every request takes some and a call costs; keys come from the system directly.
 class SystemRandom final : public Random {
  public:
+  static constexpr std::size_t kFromStock = 16;  // bytes
   void fill(std::span<std::uint8_t> out) override;
 };
 

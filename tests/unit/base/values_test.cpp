@@ -1,5 +1,10 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <set>
+#include <thread>
 
 #include "skiff/base/clock.hpp"
 #include "skiff/base/log.hpp"
@@ -47,6 +52,32 @@ TEST_CASE("a seed replays, and generated names keep to their alphabet") {
   const std::string uuid = SystemRandom().uuid();
   CHECK(uuid.size() == 36);
   CHECK(uuid[14] == '4');
+}
+
+TEST_CASE("what the system's randomness gave goes to one holder") {
+  SystemRandom random;
+  std::set<std::string> seen;
+  for (int i = 0; i < 1000; ++i) seen.insert(random.uuid());
+  std::array<std::string, 2> elsewhere;
+  std::thread([&] { elsewhere[0] = random.uuid(); }).join();
+  // The child of a fork has the same memory.
+  std::array<int, 2> ends{};
+  REQUIRE(::pipe(ends.data()) == 0);
+  const pid_t child = ::fork();
+  if (child == 0) {
+    const std::string uuid = random.uuid();
+    (void)!::write(ends[1], uuid.data(), uuid.size());
+    ::_exit(0);
+  }
+  std::array<char, 36> told{};
+  REQUIRE(::read(ends[0], told.data(), told.size()) == 36);
+  ::waitpid(child, nullptr, 0);
+  ::close(ends[0]);
+  ::close(ends[1]);
+  elsewhere[1] = std::string(told.data(), told.size());
+  seen.insert(elsewhere.begin(), elsewhere.end());
+  for (int i = 0; i < 100; ++i) seen.insert(random.uuid());
+  CHECK(seen.size() == 1102);
 }
 
 TEST_CASE("errors keep their code when annotated") {
