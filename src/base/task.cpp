@@ -139,6 +139,12 @@ void BlockingPool::post(std::function<void()> work) {
   asio::post(*pool_, std::move(work));
 }
 
+void BlockingPool::post_after(std::chrono::nanoseconds wait, std::function<void()> work) {
+  if (!pool_) return work();
+  auto timer = std::make_shared<asio::steady_timer>(*pool_, wait);
+  timer->async_wait([timer, work = std::move(work)](boost::system::error_code) { work(); });
+}
+
 // Not a co_spawn on the pool: cancelling that would reach into a coroutine that another thread
 // runs.
 Task<void> BlockingPool::on_pool(std::function<void()> work) {

@@ -139,7 +139,7 @@ std::int64_t SqliteFile::lookups() {
   return std::int64_t{hits} + misses;
 }
 
-int SqliteFile::vacuum(bool& more) {
+int SqliteFile::vacuum(Left& left) {
   free_pages_.step();
   const std::int64_t free = free_pages_.integer(0);
   free_pages_.reset();
@@ -147,7 +147,7 @@ int SqliteFile::vacuum(bool& more) {
     vacuum_pages_ = 0;
     return SQLITE_OK;
   }
-  more = true;
+  left = Left::space;
   vacuum_pages_ = std::clamp(vacuum_pages_, kLeastVacuum, kMostVacuum);
   vacuumed_ += vacuum_pages_;
   const std::int64_t before = lookups();
@@ -159,7 +159,7 @@ int SqliteFile::vacuum(bool& more) {
   return code;
 }
 
-Result<bool> SqliteFile::step(WallTime now) {
+Result<SqliteFile::Left> SqliteFile::step(WallTime now) {
   // Losing this to a power cut costs nothing, so it need not wait for the disk.
   set_waiting(false);
   const auto limit =
@@ -190,15 +190,16 @@ Result<bool> SqliteFile::step(WallTime now) {
   });
   if (!done) return done.error();
   mark_ = mark;
+  Left left = more ? Left::versions : Left::nothing;
   if (!more) {
     tail_rows_ = 0;
     tail_bytes_ = 0;
     tail_supersedes_ = false;
-    if (!cut_due()) code = vacuum(more);
+    if (!cut_due()) code = vacuum(left);
     if (code != SQLITE_OK) return error(code, "write");
   }
-  stepping_ = more || cut_due();
-  return more;
+  stepping_ = left != Left::nothing || cut_due();
+  return left;
 }
 
 }  // namespace skiff::store

@@ -65,8 +65,9 @@ class SqliteFile final : private Connection {
   void hold(Revision revision) noexcept { held_at_ = revision; }
   // Superseded versions should be moved or dropped: there are enough to be worth the writing.
   bool step_due(WallTime now) const noexcept;
-  // One bounded step of that, on disk with the next append; true when there are more.
-  Result<bool> step(WallTime now);
+  // One bounded step of that, on disk with the next append.
+  enum class Left { nothing, space, versions };  // to be given back; to be moved or dropped
+  Result<Left> step(WallTime now);
 
   int wal_pages() const noexcept { return wal_pages_; }
   // So much of the file is free at its end that cutting it off, which merging does, takes a while.
@@ -140,7 +141,7 @@ class SqliteFile final : private Connection {
   int trim(Mark& mark, WallTime now, bool& more);
   bool too_old(WallTime until, WallTime now) const noexcept;
   bool held(std::int64_t ended, std::int64_t history_bytes) const noexcept;
-  int vacuum(bool& more);
+  int vacuum(Left& left);
   std::int64_t lookups();  // of pages by this connection, wherever they were
 
   bool full() const noexcept { return options_->durability == Durability::full; }

@@ -17,7 +17,10 @@ constexpr int kWalMost = 16'000;                  // appends wait for it
 constexpr int kLastPages = 64;                    // few enough to be merged while appends wait
 constexpr int kPasses = 4;                        // of merging while writers go on
 constexpr std::uint64_t kUnsynced = 256U << 10U;  // what steps may leave to the next append's sync
-constexpr std::size_t kSlice = 500;               // records looked up in one go
+// Between steps that give back space, which nobody waits for: most of the time the processors are
+// others', and a cut of the file is over before the next one.
+constexpr Duration kRest = 500us;
+constexpr std::size_t kSlice = 500;  // records looked up in one go
 
 // Writing happens on one thread, in the order it was asked for; reading, and merging the
 // write-ahead log, on another beside it. Members are used on the writer's thread unless marked.
@@ -150,7 +153,8 @@ class SqliteLog final : public Log {
     for (bool more = true; more;) {
       auto job = [this]() -> Result<bool> {
         if (!file_->step_due(now_)) return false;
-        return step();
+        SKIFF_TRY(const auto left, step());
+        return left == SqliteFile::Left::versions;
       };
       const auto done = co_await thread_.run(std::move(job));
       if (!done) co_return done.error();
@@ -295,30 +299,34 @@ class SqliteLog final : public Log {
     step_posted_ = true;
     thread_.post([this] { step_on(); });
   }
-  Result<bool> step() {
+  Result<SqliteFile::Left> step() {
     // Steps keep a processor busy, and a loop that was just told of its append may be queued on it.
     std::this_thread::yield();
-    auto more = file_->step(now_);
+    auto left = file_->step(now_);
     compacted_ = file_->compacted();
     merge_when_due();
-    return more;
+    return left;
   }
   void step_on() {
     step_posted_ = false;
     if (!file_ || stopping_ || compacting_ > 0) return;
-    const auto more = step();
-    if (!more) {
-      complain("superseded versions could not be put away; will try again", more.error());
+    const auto left = step();
+    if (!left) {
+      complain("superseded versions could not be put away; will try again", left.error());
       return;  // until the next append
     }
-    if (!*more || (merging_ && file_->wal_pages() > kWalBehind)) return;
-    if (disk_->unsynced <= kUnsynced) return post_step();
-    // So that no append has to wait for much that is not its own to reach the disk.
+    const bool behind = merging_ && file_->wal_pages() > kWalBehind;
+    if (*left == SqliteFile::Left::nothing || behind) return;
+    const bool syncs = disk_->unsynced > kUnsynced;
+    const bool rests = *left == SqliteFile::Left::space;
+    if (!syncs && !rests) return post_step();
     step_posted_ = true;
-    side_.post([this] {
-      if (reader_) (void)reader_->sync_wal();  // a failure shows at the next append
+    auto go_on = [this, syncs] {
+      // So that no append has to wait for much that is not its own to reach the disk.
+      if (syncs && reader_) (void)reader_->sync_wal();  // a failure shows at the next append
       thread_.post([this] { step_on(); });
-    });
+    };
+    side_.post_after(rests ? kRest : Duration::zero(), std::move(go_on));
   }
 
   void merge_when_due() {

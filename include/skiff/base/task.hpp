@@ -9,6 +9,7 @@
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <chrono>
 #include <cstddef>
 #include <deque>
 #include <exception>
@@ -155,6 +156,9 @@ class BlockingPool {
   void join();
   // Runs `work` on a pool thread; nobody waits for it. May be called from any thread.
   void post(std::function<void()> work);
+  // The same after a while, during which the pool does other work; join() waits for it too. With
+  // zero threads there is no while.
+  void post_after(std::chrono::nanoseconds wait, std::function<void()> work);
 
   // Runs `function()` on a pool thread and resumes the caller on its own executor with the result.
   // `function` must not touch state of the loop. Once begun it is run to its end and its result

@@ -160,6 +160,19 @@ TEST_CASE("blocking work returns to the caller's executor") {
   CHECK(inside != after);
 }
 
+TEST_CASE("a pool works while something waits for its time, and joins what waits") {
+  std::vector<std::string> done;
+  {
+    BlockingPool pool(1);
+    pool.post_after(20ms, [&] { done.push_back("later"); });
+    pool.post([&] { done.push_back("now"); });
+  }
+  CHECK(done == std::vector<std::string>{"now", "later"});
+  BlockingPool none(0);
+  none.post_after(1h, [&] { done.push_back("at once"); });
+  CHECK(done.back() == "at once");
+}
+
 TEST_CASE("a cancelled caller gets what the pool did for it, then stops") {
   asio::io_context io;
   BlockingPool pool(2);
