@@ -16,10 +16,9 @@
 #include <thread>
 #include <vector>
 
+#include "bench_loop.hpp"
+#include "compaction_pause.hpp"
 #include "etcd_load.hpp"
-#include "skiff/base/clock.hpp"
-#include "skiff/base/env.hpp"
-#include "skiff/base/task.hpp"
 #include "skiff/store/store.hpp"
 
 namespace {
@@ -27,36 +26,10 @@ namespace {
 using namespace skiff;         // NOLINT: a program of one file
 using namespace skiff::store;  // NOLINT
 
-RealClock wall_clock;
+using bench::seconds_since;
+using bench::wall_clock;
 
-double seconds_since(TimePoint start) {
-  return std::chrono::duration<double>(wall_clock.now() - start).count();
-}
-
-struct Bench {
-  asio::io_context io;
-  metrics::Registry metrics;
-  TaskGroup tasks{io.get_executor()};
-
-  Env env() {
-    Env e;
-    e.executor = io.get_executor();
-    e.clock = &wall_clock;
-    e.metrics = &metrics;
-    return e;
-  }
-  template <class T>
-  static Task<void> keep(Task<T> task, std::optional<T>* out) {
-    *out = co_await std::move(task);
-  }
-  template <class T>
-  T run(Task<T> task) {
-    std::optional<T> out;
-    tasks.spawn("bench", keep(std::move(task), &out));
-    io.restart();
-    io.run();
-    return std::move(*out);
-  }
+struct Bench : bench::Loop {
   std::unique_ptr<Store> open(std::unique_ptr<Log> log, StoreOptions options = {}) {
     auto store = run(Store::open(env(), std::move(log), options));
     if (!store) {
@@ -152,8 +125,7 @@ double commits(const std::string& path, int count, double bare) {
   auto store = bench.open(std::move(*log));
   Writers writers{store.get(), wall_clock.now(), 3.0, 0, {}};
   for (int i = 0; i < count; ++i) bench.tasks.spawn("writer", writer(&writers, i));
-  bench.io.restart();
-  bench.io.run();
+  bench.run();
   const double rate = static_cast<double>(writers.done) / seconds_since(writers.start);
   auto& l = writers.latencies;
   std::sort(l.begin(), l.end());
@@ -183,119 +155,6 @@ void durable_commits(const std::string& directory) {
     std::printf("ratio to etcd, %4d writers    %9.1f      (%.1f to %.1f)\n", count, ratios[1],
                 ratios.front(), ratios.back());
   }
-}
-
-// The three worst, since a machine with neighbours has a stall of its own now and then.
-void print_pauses(const char* what, std::vector<double> l) {
-  if (l.size() < 3) return;
-  std::sort(l.begin(), l.end());
-  std::printf("%-30s p50 %6.2f ms  p99 %6.2f ms  worst %.2f %.2f %.2f ms  (%zu appends)\n", what,
-              l[l.size() / 2] * 1e3, l[l.size() * 99 / 100] * 1e3, l.back() * 1e3,
-              l[l.size() - 2] * 1e3, l[l.size() - 3] * 1e3, l.size());
-}
-
-Records one_record(Revision revision, const std::string& key, Revision previous, std::size_t size) {
-  Record r;
-  auto item = std::make_shared<Item>();
-  item->key = key;
-  item->value.assign(size, 'x');
-  item->created = item->modified = revision;
-  r.item = std::move(item);
-  r.previous = previous;
-  r.time = wall_clock.wall();
-  return std::make_shared<const std::vector<Record>>(1, std::move(r));
-}
-
-// What the disk does to whoever waits for it, with nobody else there: the bound of what a log on it
-// can promise. The file has its size from the start, so that no sync has to note a new one.
-std::vector<double> time_disk(const std::string& directory, double seconds) {
-  const std::string path = directory + "/alone";
-  const int fd = ::open(path.c_str(), O_CREAT | O_RDWR | O_TRUNC, 0600);
-  const std::string block(4120, 'x');
-  const std::string zeros(16U << 20U, '\0');
-  if (::write(fd, zeros.data(), zeros.size()) < 0 || ::fsync(fd) < 0) std::exit(1);
-  std::vector<double> took;
-  const TimePoint start = wall_clock.now();
-  for (off_t at = 0; seconds_since(start) < seconds; at += static_cast<off_t>(block.size())) {
-    const TimePoint before = wall_clock.now();
-    if (::pwrite(fd, block.data(), block.size(), at) < 0 || ::fdatasync(fd) < 0) std::exit(1);
-    took.push_back(seconds_since(before));
-    std::this_thread::sleep_for(2ms);
-  }
-  ::close(fd);
-  std::filesystem::remove(path);
-  return took;
-}
-
-// Until the file has given back what it can.
-Task<void> compact_log(Log* log, Revision to, Clock* clock, bool* done) {
-  const TimePoint start = wall_clock.now();
-  const auto outcome = co_await log->compact(to);
-  if (!outcome) std::fprintf(stderr, "%s\n", outcome.error().message.c_str());
-  std::printf("compacting to revision %8lld  %9.1f s\n", static_cast<long long>(to),
-              seconds_since(start));
-  co_await clock->sleep_for(5s);
-  *done = true;
-}
-
-double file_mb(const std::string& path) {
-  return static_cast<double>(std::filesystem::file_size(path)) / 1e6;
-}
-
-// One writer, all the time, before and while `revisions` superseded ones are dropped.
-Task<void> time_appends(Log* log, Clock* clock, Revision* next, const bool* until, double seconds,
-                        std::vector<double>* out) {
-  const TimePoint start = wall_clock.now();
-  Revision previous = 0;
-  while (until != nullptr ? !*until : seconds_since(start) < seconds) {
-    const TimePoint before = wall_clock.now();
-    (void)co_await log->append(one_record(++*next, "/bench/writer", previous, 500));
-    previous = *next;
-    out->push_back(seconds_since(before));
-    co_await clock->sleep_for(2ms);
-  }
-}
-
-void compaction_pause(const std::string& directory, int revisions) {
-  Bench bench;
-  SqliteOptions options;
-  options.path = directory + "/compact";
-  options.history = Duration::zero();
-  options.history_bytes = 0;
-  auto log = std::move(*open_sqlite_log(bench.env(), options));
-  (void)bench.run(log->replay([](Record) {}));
-  Revision next = 0;
-  constexpr int kKeys = 10'000;
-  std::vector<Revision> newest(kKeys);
-  for (int made = 0; made < revisions;) {
-    auto records = std::make_shared<std::vector<Record>>();
-    for (int i = 0; i < 1000; ++i, ++made) {
-      const auto k = static_cast<std::size_t>(made) * 7919 % kKeys;
-      auto one = one_record(++next, "/bench/" + std::to_string(k), newest[k], 300);
-      newest[k] = next;
-      records->push_back((*one)[0]);
-    }
-    (void)bench.run(log->append(records));
-  }
-  print_pauses("the disk alone", time_disk(directory, 5));
-  std::vector<double> calm;
-  std::vector<double> busy;
-  bench.tasks.spawn("calm", time_appends(log.get(), &wall_clock, &next, nullptr, 5, &calm));
-  bench.io.restart();
-  bench.io.run();
-  print_pauses("one writer, calm", calm);
-  bool done = false;
-  const Revision to = next;
-  const double before = file_mb(options.path);
-  bench.tasks.spawn("compact", compact_log(log.get(), to, &wall_clock, &done));
-  bench.tasks.spawn("busy", time_appends(log.get(), &wall_clock, &next, &done, 0, &busy));
-  bench.io.restart();
-  bench.io.run();
-  std::printf("file                           %9.1f MB, then %.1f MB\n", before,
-              file_mb(options.path));
-  print_pauses("one writer, while compacting", busy);
-  print_pauses("the disk alone", time_disk(directory, 5));
-  (void)bench.run(log->close());
 }
 
 void fill(Bench& bench, Store& store, int objects, std::size_t size);
@@ -480,8 +339,7 @@ void fan_out(const char* name, int watchers, bool by_attribute, int commits) {
               static_cast<double>(seen) / took, watchers);
   bench.tasks.spawn("close",
                     [](Store* s) -> Task<void> { (void)co_await s->close(); }(store.get()));
-  bench.io.restart();
-  bench.io.run();
+  bench.run();
 }
 
 }  // namespace
@@ -506,7 +364,7 @@ int main(int argc, char** argv) {
   run("idle", [&] { idle_hour(directory); });
   run("restart", [&] { restart_time(directory, objects); });
   run("past", [&] { past_after_restart(directory, objects, objects / 20); });
-  run("compact", [&] { compaction_pause(directory, objects); });
+  run("compact", [&] { bench::compaction_pause(directory, objects); });
   std::filesystem::remove_all(directory);
   run("fanout", [] {
     fan_out("fan-out, all to all", 1000, false, 100);
