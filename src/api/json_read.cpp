@@ -13,6 +13,9 @@ namespace skiff::api {
 namespace {
 
 constexpr std::size_t kLinearDuplicates = 16;
+// Room from the start for what most documents have open at a time.
+constexpr std::size_t kUsualMembers = 16;
+constexpr std::size_t kUsualDepth = 8;
 constexpr std::size_t kMaxDuplicates = 100;
 
 bool is_space(char c) noexcept { return c == ' ' || c == '\n' || c == '\t' || c == '\r'; }
@@ -25,7 +28,10 @@ class Reader {
         p_(text.data()),
         end_(text.data() + text.size()),
         limits_(limits),
-        duplicates_(duplicates) {}
+        duplicates_(duplicates) {
+    members_.reserve(kUsualMembers);
+    frames_.reserve(kUsualDepth);
+  }
 
   Result<Value> read() {
     Value root;

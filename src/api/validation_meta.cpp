@@ -77,6 +77,7 @@ void validate_owner(FieldErrors& errors, const Path& path, const Value& owner) {
 }
 
 void validate_owners(FieldErrors& errors, const Value& owners) {
+  if (owners.empty()) return;
   const Path path = "metadata.ownerReferences";
   std::string controller;
   for (const Value& owner : owners.items()) {
@@ -95,8 +96,9 @@ void validate_owners(FieldErrors& errors, const Value& owners) {
 }
 
 void validate_finalizers(const Value& meta, const Value* old, FieldErrors& errors) {
-  const Path path = "metadata.finalizers";
   const Value& finalizers = meta["finalizers"];
+  if (finalizers.empty()) return;
+  const Path path = "metadata.finalizers";
   bool orphan = false, foreground = false;
   std::size_t index = 0;
   for (const Value& f : finalizers.items()) {
@@ -186,8 +188,10 @@ void validate_metadata(const Resource& resource, const Value& doc, const Value* 
   }
   if (meta["generation"].as_int() < 0)
     errors.invalid("metadata.generation", meta["generation"], std::string(kNotNegative));
-  validate_labels(errors, "metadata.labels", meta["labels"]);
-  validate_annotations(errors, "metadata.annotations", meta["annotations"]);
+  if (const Value& labels = meta["labels"]; !labels.empty())
+    validate_labels(errors, "metadata.labels", labels);
+  if (const Value& annotations = meta["annotations"]; !annotations.empty())
+    validate_annotations(errors, "metadata.annotations", annotations);
   validate_owners(errors, meta["ownerReferences"]);
   validate_finalizers(meta, old, errors);
   validate_managed_fields(meta["managedFields"], errors);

@@ -26,6 +26,17 @@ std::string_view trim(std::string_view text) {
 
 }  // namespace
 
+Authenticator::Authenticator(Env env, registry::Registry& registry, ServiceAccountTokens* tokens,
+                             std::vector<StaticToken> static_tokens)
+    : env_(env), registry_(registry), tokens_(tokens) {
+  for (StaticToken& s : static_tokens) {
+    if (s.token.empty()) continue;
+    s.user.groups.emplace_back(kAuthenticated);
+    static_tokens_.emplace_back(std::move(s.token),
+                                std::make_shared<const User>(std::move(s.user)));
+  }
+}
+
 UserPtr Authenticator::anonymous() {
   static const UserPtr user = [] {
     auto u = std::make_shared<User>();
@@ -74,12 +85,8 @@ Result<void> Authenticator::still_there(const ServiceAccountTokens::Verified& v)
 }
 
 Result<UserPtr> Authenticator::from_token(std::string_view token) {
-  for (const StaticToken& s : static_tokens_) {
-    if (!s.token.empty() && pki::constant_time_equal(s.token, token)) {
-      auto user = std::make_shared<User>(s.user);
-      user->groups.emplace_back(kAuthenticated);
-      return UserPtr(std::move(user));
-    }
+  for (const auto& [secret, user] : static_tokens_) {
+    if (pki::constant_time_equal(secret, token)) return user;
   }
   if (!tokens_) return unauthorized();
   std::string key(token);

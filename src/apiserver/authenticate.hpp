@@ -10,13 +10,12 @@
 
 namespace skiff::apiserver {
 
-using UserPtr = std::shared_ptr<const User>;
+using registry::UserPtr;
 
 class Authenticator {
  public:
   Authenticator(Env env, registry::Registry& registry, ServiceAccountTokens* tokens,
-                std::vector<StaticToken> static_tokens)
-      : env_(env), registry_(registry), tokens_(tokens), static_tokens_(std::move(static_tokens)) {}
+                std::vector<StaticToken> static_tokens);
 
   // Null: no credentials at all. unauthorized: credentials that do not count.
   Result<UserPtr> authenticate(const http::Request& request);
@@ -39,7 +38,7 @@ class Authenticator {
   Env env_;
   registry::Registry& registry_;
   ServiceAccountTokens* tokens_;
-  std::vector<StaticToken> static_tokens_;
+  std::vector<std::pair<std::string, UserPtr>> static_tokens_;
   // Checking a signature costs more than the rest of a request; both caches are bounded.
   std::unordered_map<std::string, UserPtr> certificates_;  // by DER
   std::unordered_map<std::string, Known> known_tokens_;

@@ -131,7 +131,9 @@ Result<Form> negotiate(const http::Request& request, bool transforms) {
 
 Result<Encoding> body_encoding(const http::Request& request) {
   std::string_view header = request.headers.get("Content-Type");
-  const std::string type = lower(next_part(header, ';'));
+  const std::string_view given = next_part(header, ';');
+  if (const auto encoding = encoding_of(given)) return *encoding;  // as nearly everybody writes it
+  const std::string type = lower(given);
   if (const auto encoding = encoding_of(type)) return *encoding;
   // curl's default for -d.
   if (type == "application/x-www-form-urlencoded") return Encoding::json;

@@ -191,7 +191,7 @@ Result<Presentation> Service::presentation(const Context& c) const {
 Result<registry::WriteContext> Service::write_context(Context& c,
                                                       std::string_view options_kind) const {
   registry::WriteContext w;
-  w.user = *c.user;
+  w.user = c.user;
   w.warnings = &c.warnings;
   SKIFF_TRY(w.manager, manager_of(c.request, options_kind));
   SKIFF_TRY(w.dry_run, parse_dry_run(c.request.query, options_kind));
@@ -338,7 +338,7 @@ Task<Result<http::Response>> Service::remove(Context* c) {
 }
 
 Task<http::Response> Service::resource_request(Context* c) {
-  Result<http::Response> response = not_found_path();
+  Result<http::Response> response = Error{};
   if (c->resource) {
     const bool known = c->info.subresource.empty() || c->resource->subresource(c->info.subresource);
     const std::string& verb = c->info.verb;
@@ -359,6 +359,8 @@ Task<http::Response> Service::resource_request(Context* c) {
     } else {
       response = method_not_allowed();
     }
+  } else {
+    response = not_found_path();
   }
   co_return response ? std::move(*response) : status_response(response.error());
 }

@@ -227,6 +227,19 @@ Task<void> Service::handle(http::Request request, http::Exchange& exchange) {
   return answer_plainly(std::move(context), &exchange, begin);
 }
 
+// Looked for in the registry by its labels only once.
+metrics::Counter& Service::requests(int status, const Context& c) {
+  // Methods that nobody knows are as many as their senders think of.
+  static const std::string kOther = "other";
+  const std::string& verb = c.request.method == http::Method::other ? kOther : c.info.verb;
+  metrics::Counter*& counter = requests_[status][verb];
+  if (counter == nullptr) {
+    counter = &env_.metrics->counter("apiserver_request_total", "Requests by verb and status code.",
+                                     {"verb", "code"}, {verb, std::to_string(status)});
+  }
+  return *counter;
+}
+
 Task<void> Service::answer_plainly(std::unique_ptr<Context> context, http::Exchange* exchange,
                                    TimePoint begin) {
   Context& c = *context;
@@ -239,12 +252,7 @@ Task<void> Service::answer_plainly(std::unique_ptr<Context> context, http::Excha
   if (durations_) {
     durations_->observe(std::chrono::duration<double>(env_.clock->now() - begin).count());
   }
-  if (env_.metrics) {
-    env_.metrics
-        ->counter("apiserver_request_total", "Requests by verb and status code.", {"verb", "code"},
-                  {c.info.verb, std::to_string(response.status)})
-        .add();
-  }
+  if (env_.metrics) requests(response.status, c).add();
   exchange->respond(std::move(response));
 }
 

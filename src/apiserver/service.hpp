@@ -1,6 +1,8 @@
 // What all handlers share, and the handlers by what they answer.
 #pragma once
 
+#include <map>
+
 #include "authenticate.hpp"
 #include "authorize.hpp"
 #include "discovery.hpp"
@@ -39,6 +41,7 @@ class Service {
   Result<void> identify(Context& c);
   Result<void> authorize(const Context& c);
   Task<void> answer_plainly(std::unique_ptr<Context> c, http::Exchange* exchange, TimePoint begin);
+  metrics::Counter& requests(int status, const Context& c);
   bool is_streamed(const Context& c) const;
   Task<void> stream(std::unique_ptr<Context> c, http::Exchange* exchange);
   Task<void> refuse(std::unique_ptr<Context> c, http::Exchange* exchange, Error why);
@@ -94,6 +97,7 @@ class Service {
   bool ready_ = false;
   std::size_t in_flight_ = 0;
   WatchPace watch_pace_;
+  std::map<int, std::map<std::string, metrics::Counter*>> requests_;  // by status and verb
   metrics::Gauge* watchers_ = nullptr;
   metrics::Histogram* durations_ = nullptr;
 };

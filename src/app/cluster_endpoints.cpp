@@ -75,8 +75,8 @@ std::vector<std::string> usable_endpoints(std::vector<std::string> addresses,
 Task<Result<void>> write_endpoints(registry::Registry* registry,
                                    std::vector<std::string> addresses) {
   registry::WriteContext context;
-  context.user.name = "system:apiserver";
-  context.user.groups = {"system:masters"};
+  context.user = std::make_shared<registry::User>(
+      registry::User{.name = "system:apiserver", .groups = {"system:masters"}});
   const api::Resource* kinds[] = {api::find_resource("", "v1", "endpoints"),
                                   api::find_resource("discovery.k8s.io", "v1", "endpointslices")};
   api::Value documents[] = {endpoints_of(addresses), slice_of(addresses)};

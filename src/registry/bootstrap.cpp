@@ -128,8 +128,8 @@ std::vector<Write> missing(const Core& core) {
 
 Task<Result<void>> write_bootstrap(Core* core) {
   WriteContext context;
-  context.user.name = "system:apiserver";
-  context.user.groups = {"system:masters"};
+  context.user =
+      std::make_shared<User>(User{.name = "system:apiserver", .groups = {"system:masters"}});
   std::vector<Write> writes = missing(*core);
   if (writes.empty()) co_return Result<void>();
   core->bootstrapping = true;

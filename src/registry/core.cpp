@@ -5,7 +5,7 @@
 namespace skiff::registry {
 
 store::Author Authors::of(const WriteContext& context) {
-  std::string name = context.user.name;
+  std::string name = context.user ? context.user->name : std::string();
   if (!context.manager.empty()) name += '/' + context.manager;
   const auto found = known_.find(name);
   if (found != known_.end()) return found->second;

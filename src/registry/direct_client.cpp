@@ -46,8 +46,10 @@ class DirectWatch final : public client::WatchStream {
 }  // namespace
 
 DirectClient::DirectClient(Registry& registry, std::string user) : registry_(registry) {
-  user_.name = std::move(user);
-  user_.groups = {"system:masters", "system:authenticated"};
+  User who;
+  who.name = std::move(user);
+  who.groups = {"system:masters", "system:authenticated"};
+  user_ = std::make_shared<const User>(std::move(who));
 }
 
 WriteContext DirectClient::context(bool dry_run, std::string manager) const {

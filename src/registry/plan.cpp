@@ -58,8 +58,8 @@ Result<void> check_kind(const Target& target, Value& doc, std::string_view kind,
     return errors::bad_request(cannot_handle(
         target, doc, "the kind in the data (" + given_kind + ") does not match the expected kind"));
   }
-  doc.set("kind", kind);
-  doc.set("apiVersion", api_version);
+  if (given_kind.empty()) doc.set("kind", kind);
+  if (given_version.empty()) doc.set("apiVersion", api_version);
   return {};
 }
 

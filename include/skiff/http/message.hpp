@@ -39,6 +39,7 @@ class Headers {
   // Whether `token` stands in the comma-separated lists of all fields called `name`.
   bool has_token(std::string_view name, std::string_view token) const noexcept;
 
+  void reserve(std::size_t fields) { fields_.reserve(fields); }
   void add(std::string name, std::string value) {
     fields_.push_back({std::move(name), std::move(value)});
   }
@@ -154,6 +155,7 @@ struct Response {
   static Response make(int status, std::string_view content_type, Buffers body) {
     Response r;
     r.status = status;
+    r.headers.reserve(4);
     r.headers.add("Content-Type", std::string(content_type));
     r.body = std::move(body);
     return r;

@@ -29,7 +29,7 @@ class DirectClient final : public client::Client {
  private:
   WriteContext context(bool dry_run, std::string manager = {}) const;
   Registry& registry_;
-  User user_;
+  UserPtr user_;
 };
 
 }  // namespace skiff::registry

@@ -39,6 +39,8 @@ struct User {
   std::vector<std::pair<std::string, std::vector<std::string>>> extra;
 };
 
+using UserPtr = std::shared_ptr<const User>;
+
 // What is asked for. `resource` is the resource as served (its group and version decide the form of
 // what is returned); it points into the schema and lives for ever.
 struct Target {
@@ -51,7 +53,7 @@ struct Target {
 enum class FieldValidation : std::uint8_t { ignore, warn, strict };
 
 struct WriteContext {
-  User user;
+  UserPtr user;  // null: nobody
   // What the user writes with: the field manager, "" if not known. History shows both.
   std::string manager;
   bool dry_run = false;

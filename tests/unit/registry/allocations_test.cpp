@@ -46,7 +46,7 @@ struct Pair {
     doc.member("metadata").set("name", "s" + std::to_string(number));
     registry::Target target{api::find_resource("", "v1", "services"), "default", "", ""};
     registry::WriteContext context;
-    context.user.name = "test";
+    context.user = std::make_shared<registry::User>(registry::User{.name = "test"});
     auto written = co_await servers[static_cast<std::size_t>(server)]->create(
         std::move(target), std::move(doc), std::move(context));
     if (!written) {
@@ -81,7 +81,7 @@ TEST_CASE("two servers that hand out ports at once never hand out the same") {
   const auto remove = [](Pair* p) -> Task<void> {
     registry::Target target{api::find_resource("", "v1", "services"), "default", "s3", ""};
     registry::WriteContext context;
-    context.user.name = "test";
+    context.user = std::make_shared<registry::User>(registry::User{.name = "test"});
     registry::DeleteOptions options;
     const auto gone =
         co_await p->servers[1]->remove(std::move(target), std::move(options), std::move(context));
@@ -115,7 +115,7 @@ TEST_CASE("Events of a server that is gone end all the same") {
     doc.member("metadata").set("name", "e" + std::to_string(server));
     registry::Target target{api::find_resource("", "v1", "events"), "default", "", ""};
     registry::WriteContext context;
-    context.user.name = "test";
+    context.user = std::make_shared<registry::User>(registry::User{.name = "test"});
     auto written =
         co_await p->servers[server]->create(std::move(target), std::move(doc), std::move(context));
     SKIFF_ASSERT(written, "the Event is made");

@@ -16,7 +16,9 @@ class Past : public Fixture {
  public:
   registry::WriteContext by(std::string user, std::string manager) {
     registry::WriteContext c;
-    c.user.name = std::move(user);
+    registry::User who;
+    who.name = std::move(user);
+    c.user = std::make_shared<registry::User>(std::move(who));
     c.manager = std::move(manager);
     return c;
   }
