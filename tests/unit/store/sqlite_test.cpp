@@ -229,19 +229,28 @@ TEST_CASE("a full disk fails writes clearly, and writes work again once there is
   log::set_level(log::Level::info);
 }
 
-TEST_CASE("overwriting for long keeps file and memory bounded") {
-  Directory directory;
-  Machine machine(directory.file());
-  machine.store_options.history_bytes = 1U << 20U;
-  machine.options.history_bytes = 1U << 20U;
-  REQUIRE(machine.start().has_value());
-  for (int round = 0; round < 300; ++round) {
+namespace {
+
+// A hundred keys of 1 KB, again and again.
+void overwrite(Machine& machine, int rounds) {
+  for (int round = 0; round < rounds; ++round) {
     std::vector<Op> batch;
     for (int i = 0; i < 100; ++i)
       batch.push_back(put("/" + std::to_string(i), std::string(1000, 'x')));
     for (const auto& v : machine.loop.run(machine.store->commit(std::move(batch))))
       REQUIRE(v.has_value());
   }
+}
+
+}  // namespace
+
+TEST_CASE("overwriting for long keeps file and memory bounded") {
+  Directory directory;
+  Machine machine(directory.file());
+  machine.store_options.history_bytes = 1U << 20U;
+  machine.options.history_bytes = 1U << 20U;
+  REQUIRE(machine.start().has_value());
+  overwrite(machine, 300);
   CHECK(machine.store->compacted() > 20'000);
   CHECK(fs::file_size(machine.options.path + "-wal") < 9'000'000);
   CHECK(fs::file_size(machine.options.path) < 16'000'000);
@@ -255,13 +264,7 @@ TEST_CASE("space is given back while nothing is written") {
   machine.options.history = Duration::zero();
   machine.options.history_bytes = 0;
   REQUIRE(machine.start().has_value());
-  for (int round = 0; round < 200; ++round) {
-    std::vector<Op> batch;
-    for (int i = 0; i < 100; ++i)
-      batch.push_back(put("/" + std::to_string(i), std::string(1000, 'x')));
-    for (const auto& v : machine.loop.run(machine.store->commit(std::move(batch))))
-      REQUIRE(v.has_value());
-  }
+  overwrite(machine, 200);
   CHECK(fs::file_size(machine.options.path) > 16'000'000);
   REQUIRE(machine.loop.run(machine.store->compact(machine.store->revision())).has_value());
   for (int wait = 0; wait < 2000 && fs::file_size(machine.options.path) > 8'000'000; ++wait)
