@@ -140,7 +140,7 @@ void BlockingPool::post(std::function<void()> work) {
 }
 
 void BlockingPool::post_after(std::chrono::nanoseconds wait, std::function<void()> work) {
-  if (!pool_) return work();
+  if (!pool_ || wait <= wait.zero()) return post(std::move(work));
   auto timer = std::make_shared<asio::steady_timer>(*pool_, wait);
   timer->async_wait([timer, work = std::move(work)](boost::system::error_code) { work(); });
 }

@@ -63,17 +63,20 @@ struct Wait {
   double all() const { return ms_between(begin, end); }
   // What of the sync may be the log's doing: a disk writes 100 KB a millisecond or more.
   double busy_sync() const { return std::min(sync, beside + more / 100); }
-  // Without what the disk and other programs did by themselves.
-  double own() const { return std::max(0.0, all() - sync + busy_sync() - others); }
+  // Without what the disk or other programs did by themselves, whichever was longer: a thread may
+  // be queued inside its sync, so the two may be the same time. The log did this much at most.
+  double own() const { return all() - std::max(sync - busy_sync(), others); }
 };
 
-// Longer than the log's own threads ran: somebody else did.
-double others_between(const AllTurns& a, const AllTurns& b) {
+// Of `all` ms: queued for longer than the log's own threads ran, so somebody else did. A wait in a
+// queue is counted when it ends and may have begun before; but while the two ran they did not wait.
+double others_between(const AllTurns& a, const AllTurns& b, double all) {
   const Turns loop = b.loop - a.loop;
   const Turns writer = b.writer - a.writer;
   const Turns side = b.side - a.side;
-  return std::max(0.0, writer.queued - loop.ran - side.ran) +
-         std::max(0.0, loop.queued - writer.ran - side.ran);
+  const double queued = std::max(0.0, writer.queued - loop.ran - side.ran) +
+                        std::max(0.0, loop.queued - writer.ran - side.ran);
+  return std::min(queued, std::max(0.0, all - writer.ran - loop.ran));
 }
 
 void print_times(const char* what, std::vector<double> ms) {
@@ -154,7 +157,7 @@ Task<void> time_appends(Log* log, Threads threads, Revision* next, const bool* d
     if (!outcome) std::exit(1);
     previous = *next;
     wait.end = wall_clock.now();
-    wait.others = others_between(before, AllTurns::of(threads));
+    wait.others = others_between(before, AllTurns::of(threads), wait.all());
     out->push_back(wait);
     co_await wall_clock.sleep_for(2ms);
   }
@@ -231,7 +234,7 @@ void print_waits(const char* what, std::vector<Wait> waits, TimePoint start) {
     own.push_back(wait.own());
   }
   print_times(what, all);
-  print_times("  what the log did of that", own);
+  print_times("  the log's part, at most", own);
   std::sort(waits.begin(), waits.end(),
             [](const Wait& a, const Wait& b) { return a.all() > b.all(); });
   waits.resize(std::min<std::size_t>(waits.size(), 3));

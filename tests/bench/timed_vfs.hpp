@@ -22,8 +22,7 @@ struct DiskCall {
 };
 
 // Registers itself with SQLite under `kName`; one at a time, and it must outlive what was opened by
-// it. Notes the first `most` calls
-// since forget().
+// it. Notes the first `most` calls since forget().
 class TimedVfs {
  public:
   static constexpr const char* kName = "timed";
